@@ -1,0 +1,106 @@
+//! What a running job sees of the engine: its cancel token, its progress, its process's state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::CancelRequested;
+use crate::home::Home;
+use crate::policy::Placement;
+
+/// The way from a running job back to whoever waits for it. A thread's task answers itself; in a
+/// worker the lane does.
+pub(crate) trait Signals: Send + Sync {
+    fn is_cancelled(&self) -> bool;
+    fn progress(&self, done: u64, total: u64);
+}
+
+/// Handed to every running job. It may be shared with the threads of [`Ctx::install`].
+pub struct Ctx {
+    home: Arc<Home>,
+    placement: Placement,
+    signals: Arc<dyn Signals>,
+    saw_cancel: AtomicBool,
+}
+
+impl Ctx {
+    pub(crate) fn new(home: Arc<Home>, placement: Placement, signals: Arc<dyn Signals>) -> Self {
+        Self { home, placement, signals, saw_cancel: AtomicBool::new(false) }
+    }
+
+    /// The same context for the thread's next task.
+    pub(crate) fn begin(&mut self, signals: Arc<dyn Signals>) {
+        self.signals = signals;
+        *self.saw_cancel.get_mut() = false;
+    }
+
+    /// `Err` once the task was asked to stop (its handle was dropped or told to cancel). Call it
+    /// in long loops and hand the error on: the outcome is then
+    /// [`Cancelled`](crate::TaskError::Cancelled). Costs one load.
+    ///
+    /// # Errors
+    /// [`CancelRequested`], when cancellation was asked for.
+    pub fn check(&self) -> Result<(), CancelRequested> {
+        if self.is_cancelled() { Err(CancelRequested) } else { Ok(()) }
+    }
+
+    /// The same question as a `bool`.
+    pub fn is_cancelled(&self) -> bool {
+        let cancelled = self.signals.is_cancelled();
+        if cancelled {
+            self.saw_cancel.store(true, Ordering::Relaxed);
+        }
+        cancelled
+    }
+
+    /// Tells the holder of the task how far it is, in units of the job's own. The latest call
+    /// counts; see [`Task::progress`](crate::Task::progress).
+    pub fn progress(&self, done: u64, total: u64) {
+        self.signals.progress(done, total);
+    }
+
+    /// What [`App::preload`](crate::App::preload) or
+    /// [`App::worker_state`](crate::App::worker_state) makes of type `S`, once in each process, at
+    /// its first use (a preloaded value of a worker was made in the forkserver).
+    ///
+    /// # Panics
+    /// If nothing of type `S` is registered or making it failed; the task's outcome is then
+    /// [`Panicked`](crate::TaskError::Panicked) with the reason, in both places.
+    pub fn state<S: Send + Sync + 'static>(&self) -> &S {
+        match self.home.state::<S>() {
+            Ok(state) => state,
+            Err(text) => panic!("{text}"),
+        }
+    }
+
+    /// Runs `work` on this process's rayon pool, so that parallel iterators in it use the cores
+    /// that the engine was given: all of them in the host, one worker's share in a worker.
+    ///
+    /// ```no_run
+    /// # use rayon::prelude::*;
+    /// # fn sum(cx: &amphi::Ctx, data: &[u64]) -> u64 {
+    /// cx.install(|| data.par_iter().sum())
+    /// # }
+    /// ```
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match self.home.rayon() {
+            Some(pool) => pool.install(work),
+            // No thread could be started: the same work, on this one.
+            None => work(),
+        }
+    }
+
+    /// Where this task runs: `Thread` or `Process`.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    pub(crate) fn saw_cancel(&self) -> bool {
+        self.saw_cancel.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Ctx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ctx").field("placement", &self.placement).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! Every bound of the product, in one place, with its reason.
+
+use std::time::Duration;
+
+/// Tasks that may wait in an engine's queue, unless `EngineBuilder::queue` says otherwise: enough
+/// to keep any machine busy over a scheduling hiccup, small enough that a stuck consumer is
+/// noticed within memory bounds.
+pub(crate) const QUEUE_DEFAULT: usize = 16 * 1024;
+
+/// The largest encoded input or output, unless `EngineBuilder::payload_bytes_max` says otherwise.
+pub(crate) const PAYLOAD_BYTES_MAX_DEFAULT: u64 = 1 << 30;
+
+/// No machine that runs this has more cores than this; a larger setting is a mistake.
+pub(crate) const CORES_MAX: usize = 1024;
+
+/// Stack of a pool thread and of a worker's job thread, in bytes: the main thread's usual size,
+/// so that a job that ran before it was offloaded still runs. Untouched pages cost nothing.
+pub(crate) const STACK_BYTES: usize = 8 << 20;
+
+/// Bytes kept of what a worker wrote to standard error.
+pub(crate) const STDERR_TAIL_BYTES: usize = 8 * 1024;
+
+/// Predicted work that may lie in one lane behind the running task: bounded early binding.
+pub(crate) const PREFETCH: Duration = Duration::from_micros(100);
+
+/// What waking a parked worker costs here (measured: 40–50 µs round trip): less work than this
+/// is not worth a second worker.
+pub(crate) const WAKE_COST: Duration = Duration::from_micros(20);
+
+/// How long prefetched tasks may wait behind one that runs longer than predicted before they are
+/// taken back.
+pub(crate) const TAKE_BACK_AFTER: Duration = Duration::from_millis(2);
+
+/// A forkserver that is not READY after this (preload excepted) counts as failed.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A worker that is not READY after this is killed and counts as a failed start. Its
+/// `each_process` runs within it.
+pub(crate) const WORKER_START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A dead worker's exit status is waited for this long (the forkserver sends it); then the
+/// outcome is `Lost`.
+pub(crate) const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What dropping an engine waits for its threads at most.
+pub(crate) const DROP_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Resource limits of each worker of an engine. What is not set stays as the host has it.
+///
+/// ```
+/// let limits = amphi::Limits::new().memory(512 << 20).nofile(256);
+/// # let _ = limits;
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub(crate) memory: Option<u64>,
+    pub(crate) nofile: Option<u64>,
+    pub(crate) fsize: Option<u64>,
+    pub(crate) core: Option<u64>,
+}
+
+impl Limits {
+    /// No limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of private memory (heap, stacks) that a worker may use above what it was forked
+    /// with (`RLIMIT_DATA`). An allocation above it fails, which in most programs aborts the
+    /// worker: the task is `Crashed { oom: true, .. }`.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// Open descriptors (`RLIMIT_NOFILE`).
+    #[must_use]
+    pub fn nofile(mut self, count: u64) -> Self {
+        self.nofile = Some(count);
+        self
+    }
+
+    /// Bytes of the largest file a worker may write (`RLIMIT_FSIZE`).
+    #[must_use]
+    pub fn fsize(mut self, bytes: u64) -> Self {
+        self.fsize = Some(bytes);
+        self
+    }
+
+    /// Bytes of a core dump (`RLIMIT_CORE`); 0 forbids them, which is what happens unless set.
+    #[must_use]
+    pub fn core(mut self, bytes: u64) -> Self {
+        self.core = Some(bytes);
+        self
+    }
+}

@@ -1,0 +1,71 @@
+//! How a reply or a failure becomes a task's outcome.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use amphi_protocol::ReplyKind;
+
+use crate::error::{Reason, TaskError};
+use crate::job::{Work, panic_message};
+
+/// An outcome that is not the job's own: any [`TaskError`] but `Failed`.
+pub(crate) type Failure = TaskError<Infallible>;
+
+/// A failure as the outcome of a task with any error type.
+pub(crate) fn widen<E>(failure: Failure) -> TaskError<E> {
+    match failure {
+        TaskError::Failed(never) => match never {},
+        TaskError::Panicked { message } => TaskError::Panicked { message },
+        TaskError::Crashed { signal, exit_code, oom, stderr_tail } => {
+            TaskError::Crashed { signal, exit_code, oom, stderr_tail }
+        }
+        TaskError::TimedOut { clock, killed } => TaskError::TimedOut { clock, killed },
+        TaskError::Cancelled => TaskError::Cancelled,
+        TaskError::Poisoned { deaths } => TaskError::Poisoned { deaths },
+        TaskError::Rejected(reason) => TaskError::Rejected(reason),
+        TaskError::Codec { message } => TaskError::Codec { message },
+        TaskError::Lost { message } => TaskError::Lost { message },
+    }
+}
+
+/// Decodes a worker's reply, on the thread that takes the outcome. `Deserialize` is user code over
+/// bytes that a worker wrote: a panic there is an outcome, too.
+pub(crate) fn decode<W: Work>(
+    kind: ReplyKind,
+    bytes: Vec<u8>,
+    name: &str,
+) -> Result<W::Output, TaskError<W::Error>> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let codec = |what: &str, error: postcard::Error| TaskError::Codec {
+        message: format!("{what} of {name} could not be decoded: {error}"),
+    };
+    let decoded = catch_unwind(AssertUnwindSafe(|| match kind {
+        ReplyKind::Ok => W::decode_output(bytes).map_err(|error| codec("the output", error)),
+        ReplyKind::Failed => Err(match W::decode_error(&bytes) {
+            Ok(error) => TaskError::Failed(error),
+            Err(error) => codec("the error", error),
+        }),
+        ReplyKind::Panicked => Err(TaskError::Panicked { message: text(&bytes) }),
+        ReplyKind::CancelledSeen => Err(TaskError::Cancelled),
+        ReplyKind::Codec => Err(TaskError::Codec { message: text(&bytes) }),
+        ReplyKind::TooLarge => Err(TaskError::Rejected(too_large(&bytes))),
+    }));
+    match decoded {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(TaskError::Codec {
+            message: format!("decoding the reply of {name} panicked: {}", panic_message(panic)),
+        }),
+    }
+}
+
+/// The sizes that a `TooLarge` reply carries: the output's and the limit, as two little-endian
+/// words.
+fn too_large(bytes: &[u8]) -> Reason {
+    let word = |index: usize| {
+        bytes
+            .get(index * 8..index * 8 + 8)
+            .and_then(|word| word.try_into().ok())
+            .map_or(0, u64::from_le_bytes)
+    };
+    Reason::TooLarge { bytes: word(0), max: word(1) }
+}

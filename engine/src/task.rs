@@ -1,0 +1,248 @@
+//! One submitted instance of a job: the handle that its caller holds ([`Task`]) and the cell that
+//! the engine moves about.
+//!
+//! # Invariants
+//! 1. A task has exactly one outcome: [`Cell::settle`] succeeds once, whoever comes first.
+//! 2. Whoever turns `Waiting` into `Running` by [`Core::claim`] owns the task until it settles it
+//!    or gives it back by [`Core::unclaim`]. Queues may hold entries whose task is no longer
+//!    waiting; whoever pops one drops it.
+//! 3. The handle's waiter is registered under the same lock that settles, so no wake is lost.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use crate::error::TaskError;
+use crate::policy::Placement;
+use crate::sys;
+
+pub(crate) use self::cell::Cell;
+pub(crate) use self::core::{Core, NO_SEAT, Port};
+
+mod cell;
+mod core;
+
+/// What queues, threads and lanes see of a task, whatever its types.
+pub(crate) trait AnyTask: crate::ctx::Signals {
+    fn core(&self) -> &Core;
+    /// Runs a claimed task on this thread and settles it.
+    fn run_here(&self, cx: &crate::Ctx);
+    /// Turns the typed input into bytes, once; false: it failed, and the task is settled.
+    fn encode(&self) -> bool;
+    /// Shows the encoded input.
+    fn with_encoded(&self, show: &mut dyn FnMut(&[u8]));
+    /// Settles with a worker's reply, which is decoded when the caller takes it.
+    fn settle_reply(&self, kind: amphi_protocol::ReplyKind, bytes: Vec<u8>);
+    /// Settles with an outcome that is not the job's.
+    fn settle_failure(&self, failure: crate::outcome::Failure);
+}
+
+/// The same with the types that its handle knows.
+pub(crate) trait TypedTask<T, E>: AnyTask {
+    /// Takes the outcome; `None`: there is none yet.
+    fn take(&self) -> Option<Result<T, TaskError<E>>>;
+    /// Registers who is woken by the outcome; false: it is there already.
+    fn wake_by(&self, waiter: Waiter) -> bool;
+}
+
+/// Who waits for a task.
+pub(crate) enum Waiter {
+    Thread(Thread),
+    Waker(Waker),
+}
+
+impl Waiter {
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            Self::Waker(waker) => waker.wake(),
+        }
+    }
+}
+
+/// How far a running task is, in units of the job's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
+
+/// The caller's handle of one task: a future, and a thing to [`join`](Task::join).
+///
+/// **Dropping the handle cancels the task**: one that has not started never will, a running one
+/// is asked to stop. [`detach`](Task::detach) lets it go on without a handle.
+///
+/// ```no_run
+/// # fn checksum(path: String) -> Result<u64, amphi::Error> { Ok(path.len() as u64) }
+/// # fn example(engine: amphi::Engine) -> Result<(), Box<dyn std::error::Error>> {
+/// let task = engine.call(checksum, "Cargo.toml".to_string());
+/// println!("{}", task.explain());
+/// let sum = task.join()?;
+/// # let _ = sum; Ok(())
+/// # }
+/// ```
+#[must_use = "dropping a task cancels it; join it, await it or detach it"]
+pub struct Task<T, E> {
+    cell: Arc<dyn TypedTask<T, E>>,
+    port: Arc<dyn Port>,
+    /// The handle still stands for the outcome: dropping it cancels.
+    linked: bool,
+}
+
+impl<T: 'static, E: 'static> Task<T, E> {
+    pub(crate) fn new(cell: Arc<dyn TypedTask<T, E>>, port: Arc<dyn Port>) -> Self {
+        Self { cell, port, linked: true }
+    }
+
+    /// **Blocks** until the outcome is there and returns it. A task that has not started may run
+    /// on the calling thread, if it may run on a thread at all and a core is free.
+    ///
+    /// Inside async code use `.await` instead.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn join(mut self) -> Result<T, TaskError<E>> {
+        self.wait(None).expect("without a deadline the wait ends with the outcome")
+    }
+
+    /// **Blocks** like [`join`](Self::join), for at most `timeout`, and never runs the task on
+    /// the calling thread. When the time is over it gives the task back, untouched.
+    ///
+    /// # Errors
+    /// The task itself, where there is no outcome yet.
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, TaskError<E>>, Self> {
+        let deadline = sys::clock::now().saturating_add(timeout);
+        match self.wait(Some(deadline)) {
+            Some(outcome) => Ok(outcome),
+            None => Err(self),
+        }
+    }
+
+    fn wait(&mut self, deadline: Option<Duration>) -> Option<Result<T, TaskError<E>>> {
+        if !self.cell.core().is_settled() {
+            let any: Arc<dyn AnyTask> = Arc::clone(&self.cell) as Arc<dyn AnyTask>;
+            self.port.help(&any, deadline);
+        }
+        loop {
+            if let Some(outcome) = self.cell.take() {
+                self.linked = false;
+                return Some(outcome);
+            }
+            if !self.cell.wake_by(Waiter::Thread(std::thread::current())) {
+                continue;
+            }
+            match deadline {
+                None => std::thread::park(),
+                Some(deadline) => {
+                    let left = deadline.saturating_sub(sys::clock::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    std::thread::park_timeout(left);
+                }
+            }
+        }
+    }
+
+    /// Asks the task to stop. One that has not started is [`Cancelled`](TaskError::Cancelled) at
+    /// once; a running job sees it by [`Ctx::check`](crate::Ctx::check) and may ignore it. No
+    /// process is killed; see [`kill`](Self::kill).
+    pub fn cancel(&self) {
+        cancel(&(Arc::clone(&self.cell) as Arc<dyn AnyTask>), self.port.as_ref());
+    }
+
+    /// Cancels, and kills the worker if the task is running in one: the hard end, which no job can
+    /// ignore. Other tasks are not touched. Returns false where the task runs on a thread, which
+    /// nobody can kill: it was only asked to stop.
+    ///
+    /// The outcome is [`Cancelled`](TaskError::Cancelled), or the task's own if it was faster.
+    pub fn kill(&self) -> bool {
+        let any = Arc::clone(&self.cell) as Arc<dyn AnyTask>;
+        cancel(&any, self.port.as_ref());
+        any.core().is_settled() || self.port.kill(&any)
+    }
+
+    /// Lets the task go on without a handle. Its outcome is dropped.
+    pub fn detach(mut self) {
+        self.linked = false;
+    }
+
+    /// True once the outcome is there: `join` will not block.
+    pub fn is_finished(&self) -> bool {
+        self.cell.core().is_settled()
+    }
+
+    /// What the job last told by [`Ctx::progress`](crate::Ctx::progress).
+    pub fn progress(&self) -> Option<Progress> {
+        self.port.refresh(self.cell.core());
+        self.cell.core().progress()
+    }
+
+    /// Where the task runs or ran; `None` while that is open.
+    pub fn placement(&self) -> Option<Placement> {
+        self.cell.core().placement()
+    }
+
+    /// Why the task runs where it does, in one line for people.
+    pub fn explain(&self) -> String {
+        self.cell.core().explain()
+    }
+}
+
+/// See [`Task::cancel`].
+fn cancel(task: &Arc<dyn AnyTask>, port: &dyn Port) {
+    let core = task.core();
+    core.ask_to_stop();
+    if core.claim() {
+        port.left_queue();
+        task.settle_failure(TaskError::Cancelled);
+    } else if !core.is_settled() {
+        port.cancel(task);
+    }
+}
+
+impl<T: 'static, E: 'static> Future for Task<T, E> {
+    type Output = Result<T, TaskError<E>>;
+
+    /// # Panics
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            if let Some(outcome) = self.cell.take() {
+                self.linked = false;
+                return Poll::Ready(outcome);
+            }
+            assert!(self.linked, "a task was polled after it was ready");
+            if self.cell.wake_by(Waiter::Waker(cx.waker().clone())) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<T, E> Drop for Task<T, E> {
+    fn drop(&mut self) {
+        if self.linked && !self.cell.core().is_settled() {
+            let core = self.cell.core();
+            core.ask_to_stop();
+            if core.claim() {
+                self.port.left_queue();
+                self.cell.settle_failure(TaskError::Cancelled);
+            } else {
+                self.port.cancel_core(core);
+            }
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Task<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("task", &self.cell.core().explain()).finish_non_exhaustive()
+    }
+}

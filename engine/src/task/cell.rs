@@ -1,0 +1,170 @@
+//! The typed part of a task: its input until it runs, its outcome until it is taken.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use amphi_protocol::ReplyKind;
+use parking_lot::Mutex;
+
+use super::{AnyTask, Core, TypedTask, Waiter};
+use crate::ctx::{Ctx, Signals};
+use crate::error::TaskError;
+use crate::home::Home;
+use crate::job::{Work, panic_message};
+use crate::outcome::{self, Failure};
+
+/// One task, shared by its handle, the queue and whoever runs it.
+pub(crate) struct Cell<W: Work> {
+    core: Core,
+    home: Arc<Home>,
+    inner: Mutex<Inner<W>>,
+}
+
+struct Inner<W: Work> {
+    body: Body<W>,
+    waiter: Option<Waiter>,
+}
+
+enum Body<W: Work> {
+    /// The input as it was given.
+    Ready(W),
+    /// The input as bytes: the task is bound for a process.
+    Encoded(Vec<u8>),
+    /// A thread is running it.
+    Away,
+    /// A worker's reply, not decoded yet: that happens on the caller's thread.
+    Replied(ReplyKind, Vec<u8>),
+    Settled(Result<W::Output, TaskError<W::Error>>),
+    Taken,
+}
+
+impl<W: Work> Cell<W> {
+    pub(crate) fn new(core: Core, home: Arc<Home>, work: W) -> Self {
+        Self { core, home, inner: Mutex::new(Inner { body: Body::Ready(work), waiter: None }) }
+    }
+
+    /// The input of a task that nobody has claimed or encoded yet, for giving it back.
+    pub(crate) fn into_work(self: Arc<Self>) -> Option<W> {
+        match std::mem::replace(&mut self.inner.lock().body, Body::Taken) {
+            Body::Ready(work) => Some(work),
+            _ => None,
+        }
+    }
+
+    fn settle(&self, body: Body<W>) {
+        let mut inner = self.inner.lock();
+        if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
+            return;
+        }
+        let input = std::mem::replace(&mut inner.body, body);
+        self.core.set_settled();
+        let waiter = inner.waiter.take();
+        drop(inner);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+        // After the wake: an input's Drop is user code and may take its time, or panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
+    }
+}
+
+impl<W: Work> Signals for Cell<W> {
+    fn is_cancelled(&self) -> bool {
+        self.core.is_asked_to_stop()
+    }
+
+    fn progress(&self, done: u64, total: u64) {
+        self.core.set_progress(done, total);
+    }
+}
+
+impl<W: Work> AnyTask for Cell<W> {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn run_here(&self, cx: &Ctx) {
+        let body = std::mem::replace(&mut self.inner.lock().body, Body::Away);
+        let settled = match body {
+            Body::Ready(work) => match catch_unwind(AssertUnwindSafe(|| work.run(cx))) {
+                Ok(Err(_)) if cx.saw_cancel() => Body::Settled(Err(TaskError::Cancelled)),
+                Ok(result) => Body::Settled(result.map_err(TaskError::Failed)),
+                Err(panic) => {
+                    Body::Settled(Err(TaskError::Panicked { message: panic_message(panic) }))
+                }
+            },
+            Body::Encoded(bytes) => {
+                let entry = self.home.table.entry(self.core.job).expect("encoded, so registered");
+                let mut out = Vec::new();
+                let kind = entry.run_encoded(&bytes, cx, &mut out);
+                Body::Replied(kind, out)
+            }
+            other => {
+                // The engine gave up on the task (shutdown) before this thread got to it.
+                self.inner.lock().body = other;
+                return;
+            }
+        };
+        self.settle(settled);
+    }
+
+    fn encode(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let Body::Ready(work) = &inner.body else { return matches!(inner.body, Body::Encoded(_)) };
+        let mut bytes = Vec::new();
+        // Serialize is user code: a panic there is an outcome, too.
+        let failure = match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
+            Ok(Ok(())) => {
+                let input = std::mem::replace(&mut inner.body, Body::Encoded(bytes));
+                drop(inner);
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
+                return true;
+            }
+            Ok(Err(error)) => Failure::Codec {
+                message: format!("the input of {} could not be encoded: {error}", self.core.name),
+            },
+            Err(panic) => Failure::Panicked { message: panic_message(panic) },
+        };
+        drop(inner);
+        self.settle_failure(failure);
+        false
+    }
+
+    fn with_encoded(&self, show: &mut dyn FnMut(&[u8])) {
+        match &self.inner.lock().body {
+            Body::Encoded(bytes) => show(bytes),
+            _ => show(&[]),
+        }
+    }
+
+    fn settle_reply(&self, kind: ReplyKind, bytes: Vec<u8>) {
+        self.settle(Body::Replied(kind, bytes));
+    }
+
+    fn settle_failure(&self, failure: Failure) {
+        self.settle(Body::Settled(Err(outcome::widen(failure))));
+    }
+}
+
+impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
+    fn take(&self) -> Option<Result<W::Output, TaskError<W::Error>>> {
+        if !self.core.is_settled() {
+            return None;
+        }
+        let body = std::mem::replace(&mut self.inner.lock().body, Body::Taken);
+        match body {
+            Body::Settled(result) => Some(result),
+            Body::Replied(kind, bytes) => Some(outcome::decode::<W>(kind, bytes, self.core.name)),
+            _ => None,
+        }
+    }
+
+    fn wake_by(&self, waiter: Waiter) -> bool {
+        let mut inner = self.inner.lock();
+        if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
+            return false;
+        }
+        inner.waiter = Some(waiter);
+        true
+    }
+}
