@@ -1,1 +1,63 @@
-//! Placeholder.
+//! Typed jobs on **threads or in forked processes**, chosen per task by one scheduler behind one
+//! job API.
+//!
+//! A [`Job`] (a type or a plain function, registered in an [`App`]) becomes a [`Task`]; the policy
+//! gives it a [`Placement`]; a thread runs it, or its bytes go through shared memory to a worker
+//! that a single-threaded forkserver forked. The caller holds one handle whichever it was, and a
+//! crash of the worker is one typed outcome.
+//!
+//! ```no_run
+//! amphi::app!(app);
+//!
+//! fn app() -> amphi::App {
+//!     amphi::App::new().function("checksum", checksum)
+//! }
+//!
+//! fn checksum(text: String) -> Result<u32, amphi::Error> {
+//!     Ok(text.bytes().map(u32::from).sum())
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let engine = app().engine().place(amphi::Placement::Process).start()?;
+//!     println!("{}", engine.call(checksum, "hello".to_string()).join()?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Reading order: [`Engine`], then one task followed: `engine.rs`, `task.rs`, `threads.rs`,
+//! `processes.rs` and back.
+
+mod app;
+mod engine;
+mod processes;
+mod threads;
+mod sys;
+
+mod budget;
+mod ctx;
+mod error;
+mod home;
+mod job;
+mod limits;
+mod outcome;
+mod policy;
+mod room;
+mod task;
+
+pub use bytes::Bytes;
+
+pub use crate::app::App;
+pub use crate::ctx::Ctx;
+pub use crate::engine::{Engine, EngineBuilder, Report, Scope, ScopedTask, TaskBuilder};
+pub use crate::error::{CancelRequested, Clock, Error, Reason, Rejected, StartError, TaskError};
+pub use crate::home::{Role, Setup};
+pub use crate::job::{Job, Spec};
+pub use crate::limits::Limits;
+pub use crate::policy::Placement;
+pub use crate::task::{Progress, Task};
+
+/// What the macro [`app!`] expands to; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::app::enter;
+}

@@ -31,8 +31,9 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     fn core(&self) -> &Core;
     /// Runs a claimed task on this thread and settles it.
     fn run_here(&self, cx: &crate::Ctx);
-    /// Turns the typed input into bytes, once; false: it failed, and the task is settled.
-    fn encode(&self) -> bool;
+    /// Turns the typed input into bytes, once, and tells how many; `None`: it failed, and the
+    /// task is settled.
+    fn encode(&self) -> Option<u64>;
     /// Shows the encoded input.
     fn with_encoded(&self, show: &mut dyn FnMut(&[u8]));
     /// Settles with a worker's reply, which is decoded when the caller takes it.

@@ -30,8 +30,10 @@ enum Command {
 fn main() -> ExitCode {
     let Command::Hash(args) = Command::parse();
     hash::run(app(), args).unwrap_or_else(|usage| {
-        let command = Command::command();
-        command.bin_name("offload hash").error(ErrorKind::ArgumentConflict, usage).exit()
+        let mut command = Command::command();
+        command.build();
+        let hash = command.find_subcommand_mut("hash").expect("it is a subcommand");
+        hash.error(ErrorKind::ArgumentConflict, usage).exit()
     })
 }
 

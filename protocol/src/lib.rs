@@ -1,1 +1,37 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod layout;
+mod slot;
+mod message;
+mod lane;
+mod host;
+mod worker;
+mod record;
+mod arena;
+mod control;
+mod life;
+mod error;
+mod sync;
+
+pub use crate::arena::{Arena, Block};
+pub use crate::control::{
+    Exit, FromForkserver, FromWorker, MESSAGE_BYTES_MAX, StartStage, ToForkserver, ToWorker,
+    WorkerId, WorkerLimits, decode, encode,
+};
+pub use crate::error::{Mismatch, Violation};
+pub use crate::host::{HostLane, Published};
+pub use crate::lane::{Req, Rsp, looks_done, state_word_index};
+pub use crate::layout::{
+    ABI, ARENA_BYTES, ARENA_OFFSET, BLOCK_MAX, BLOCK_MIN, INPUT_INLINE, LAYOUT_HASH, OUTPUT_INLINE,
+    POPULATE_BYTES, RECORDS_BYTES, RECORDS_OFFSET, REQ_BYTES, RSP_ARENA_OFFSET, RSP_BYTES, SLOTS,
+};
+pub use crate::life::{Budget as RestartBudget, Death, Verdict};
+pub use crate::message::{
+    Claimed, ClaimedInput, Done, Event, Grant, GrantAnswer, InlineBytes, Input, Output, ReplyKind,
+    Request, Stage, Storage,
+};
+pub use crate::record::{
+    ProgressRecord, RECORD_BYTES_MAX, RecordReader, RecordWriter, record_kind,
+};
+pub use crate::worker::{Park, WorkerLane};

@@ -108,17 +108,22 @@ impl<W: Work> AnyTask for Cell<W> {
         self.settle(settled);
     }
 
-    fn encode(&self) -> bool {
+    fn encode(&self) -> Option<u64> {
         let mut inner = self.inner.lock();
-        let Body::Ready(work) = &inner.body else { return matches!(inner.body, Body::Encoded(_)) };
+        let work = match &inner.body {
+            Body::Ready(work) => work,
+            Body::Encoded(bytes) => return Some(bytes.len() as u64),
+            _ => return None,
+        };
         let mut bytes = Vec::new();
         // Serialize is user code: a panic there is an outcome, too.
         let failure = match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
             Ok(Ok(())) => {
+                let len = bytes.len() as u64;
                 let input = std::mem::replace(&mut inner.body, Body::Encoded(bytes));
                 drop(inner);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
-                return true;
+                return Some(len);
             }
             Ok(Err(error)) => Failure::Codec {
                 message: format!("the input of {} could not be encoded: {error}", self.core.name),
@@ -127,7 +132,7 @@ impl<W: Work> AnyTask for Cell<W> {
         };
         drop(inner);
         self.settle_failure(failure);
-        false
+        None
     }
 
     fn with_encoded(&self, show: &mut dyn FnMut(&[u8])) {

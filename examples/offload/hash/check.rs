@@ -8,15 +8,15 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use amphi::Engine;
-
 use super::digest::{Algorithm, hex};
 use super::json::Record;
-use super::line::{quoted, reason, write_verdict};
+use super::line::{reason, write_verdict};
 use super::parse::{Expected, Line, Parser};
-use super::pipeline::{Options, Outcome, Pipeline};
-use super::screen::{Screen, Stop, stdin};
+use super::pipeline::Pipeline;
+use super::quote::quoted;
+use super::screen::{Stop, stdin};
 use super::source::{Input, Kind};
+use super::submit::{Outcome, Submit};
 
 /// ENOENT: what `--ignore-missing` is about.
 const ENOENT: i32 = 2;
@@ -53,29 +53,32 @@ impl Counts {
 
 /// Checks every list in turn; true when all is well.
 pub(crate) struct Check<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) options: Options,
+    pub(crate) submit: Submit<'a>,
     pub(crate) say: Say,
-    pub(crate) screen: &'a Screen,
 }
 
 impl Check<'_> {
     pub(crate) fn lists(&self, lists: &[PathBuf]) -> Result<bool, Stop> {
-        let mut parser = Parser::new(self.options.algorithm);
+        let mut parser = Parser::new(self.submit.options.algorithm);
         let mut good = true;
         let mut bad_blake3 = 0;
         for list in lists {
             match self.list(list, &mut parser)? {
                 Some(counts) => {
-                    good &= counts.is_good(self.options.algorithm);
+                    good &= counts.is_good(self.submit.options.algorithm);
                     bad_blake3 += counts.mismatched + counts.unreadable + counts.malformed;
                 }
                 None => good = false,
             }
         }
         // `b3sum` sums up once, and counts whatever went wrong.
-        if self.options.algorithm == Algorithm::Blake3 && bad_blake3 > 0 && !self.say.status {
-            self.warn(bad_blake3, "computed checksum did NOT match", "computed checksums did NOT match");
+        if self.submit.options.algorithm == Algorithm::Blake3 && bad_blake3 > 0 && !self.say.status
+        {
+            self.warn(
+                bad_blake3,
+                "computed checksum did NOT match",
+                "computed checksums did NOT match",
+            );
         }
         Ok(good)
     }
@@ -83,7 +86,8 @@ impl Check<'_> {
     /// `None`: the list could not be read to its end.
     fn list(&self, list: &Path, parser: &mut Parser) -> Result<Option<Counts>, Stop> {
         let is_stdin = list.as_os_str() == "-";
-        let name = if is_stdin { b"standard input".to_vec() } else { quoted(list.as_os_str()) };
+        let name =
+            if is_stdin { quoted(OsStr::new("standard input")) } else { quoted(list.as_os_str()) };
         let file = match if is_stdin { stdin() } else { File::open(list) } {
             Ok(file) => file,
             Err(error) => {
@@ -93,19 +97,25 @@ impl Check<'_> {
         };
         let counts = RefCell::new(Counts::default());
         let broken = Cell::new(None);
-        let lines = Lines { file: BufReader::new(file), parser, is_stdin, algorithm: self.options.algorithm, broken: &broken };
-        Pipeline::new(self.engine, self.options, self.screen, lines)
+        let lines = Lines {
+            file: BufReader::new(file),
+            parser,
+            is_stdin,
+            algorithm: self.submit.options.algorithm,
+            broken: &broken,
+        };
+        Pipeline::new(self.submit, lines)
             .run(|line, outcome| self.tell(&mut counts.borrow_mut(), line, outcome))?;
         let counts = counts.into_inner();
         if let Some(error) = broken.take() {
-            let text = match self.options.algorithm {
+            let text = match self.submit.options.algorithm {
                 Algorithm::Blake3 => text_of(&error),
                 _ => "read error".to_string(),
             };
             self.complain_of(&name, &text);
             return Ok(None);
         }
-        if self.options.algorithm != Algorithm::Blake3 {
+        if self.submit.options.algorithm != Algorithm::Blake3 {
             self.sum_up(&name, &counts);
         }
         Ok(Some(counts))
@@ -116,8 +126,8 @@ impl Check<'_> {
             Listed::Expected(expected) => expected,
             Listed::Malformed(why) => {
                 counts.malformed += 1;
-                if self.options.algorithm == Algorithm::Blake3 && !self.say.status {
-                    self.screen.complain(why);
+                if self.submit.options.algorithm == Algorithm::Blake3 && !self.say.status {
+                    self.submit.screen.complain(why);
                 }
                 return Ok(());
             }
@@ -159,7 +169,7 @@ impl Check<'_> {
         full: &str,
     ) -> Result<(), Stop> {
         counts.unreadable += 1;
-        if self.options.algorithm == Algorithm::Blake3 {
+        if self.submit.options.algorithm == Algorithm::Blake3 {
             return self.print(expected, &format!("FAILED ({full})"), Err(text), "unreadable");
         }
         self.complain_of(&quoted(expected.path.as_os_str()), text);
@@ -177,12 +187,12 @@ impl Check<'_> {
             return Ok(());
         }
         let name = expected.path.as_os_str();
-        self.screen.print(|out| {
+        self.submit.screen.print(|out| {
             if self.say.json {
-                let record = Record::new(self.options.algorithm, name, hashed);
+                let record = Record::new(self.submit.options.algorithm, name, hashed);
                 return record.with_verdict(json_verdict, &expected.digest).write(out);
             }
-            match self.options.algorithm {
+            match self.submit.options.algorithm {
                 // Already escaped, as it stood in the list.
                 Algorithm::Blake3 => write_verdict(out, &expected.shown, verdict),
                 _ => write_verdict(out, name.as_bytes(), verdict),
@@ -197,9 +207,21 @@ impl Check<'_> {
         if self.say.status {
             return;
         }
-        self.warn(counts.malformed, "line is improperly formatted", "lines are improperly formatted");
-        self.warn(counts.unreadable, "listed file could not be read", "listed files could not be read");
-        self.warn(counts.mismatched, "computed checksum did NOT match", "computed checksums did NOT match");
+        self.warn(
+            counts.malformed,
+            "line is improperly formatted",
+            "lines are improperly formatted",
+        );
+        self.warn(
+            counts.unreadable,
+            "listed file could not be read",
+            "listed files could not be read",
+        );
+        self.warn(
+            counts.mismatched,
+            "computed checksum did NOT match",
+            "computed checksums did NOT match",
+        );
         if self.say.ignore_missing && counts.matched == 0 {
             self.complain_of(list, "no file was verified");
         }
@@ -208,12 +230,12 @@ impl Check<'_> {
     fn warn(&self, count: u64, one: &str, many: &str) {
         if count > 0 {
             let what = if count == 1 { one } else { many };
-            self.screen.complain(&format!("WARNING: {count} {what}"));
+            self.submit.screen.complain(&format!("WARNING: {count} {what}"));
         }
     }
 
     fn complain_of(&self, name: &[u8], text: &str) {
-        self.screen.complain(&[name, b": ", text.as_bytes()].concat());
+        self.submit.screen.complain(&[name, b": ", text.as_bytes()].concat());
     }
 }
 
@@ -251,7 +273,8 @@ impl Iterator for Lines<'_> {
                     return None;
                 }
             }
-            let pass = |why| Input { key: Listed::Malformed(why), path: PathBuf::new(), kind: Kind::Pass };
+            let pass =
+                |why| Input { key: Listed::Malformed(why), path: PathBuf::new(), kind: Kind::Pass };
             match self.parser.line(&line) {
                 Line::Blank => {}
                 Line::Malformed(why) => return Some(pass(why)),
@@ -259,7 +282,9 @@ impl Iterator for Lines<'_> {
                     let path = expected.path.clone();
                     let kind = match path.as_os_str() == OsStr::new("-") {
                         // The list itself comes from there.
-                        true if self.is_stdin => return Some(pass("standard input holds the list itself")),
+                        true if self.is_stdin => {
+                            return Some(pass("standard input holds the list itself"));
+                        }
                         true => Kind::Stdin,
                         false => Kind::of(&path, self.algorithm),
                     };

@@ -160,7 +160,8 @@ impl HashRange {
         let mut done = 0;
         with_buffer(|buffer| {
             while done < self.bytes {
-                let wanted = usize::try_from(self.bytes - done).map_or(buffer.len(), |left| left.min(buffer.len()));
+                let wanted = usize::try_from(self.bytes - done)
+                    .map_or(buffer.len(), |left| left.min(buffer.len()));
                 match file.read_at(&mut buffer[..wanted], self.offset + done) {
                     Ok(0) => return Ok(RangeOutcome::Changed),
                     Ok(count) => {

@@ -8,8 +8,8 @@ use amphi::Bytes;
 
 use super::digest::Hashed;
 use super::job::{HashRange, Identity, RangeOutcome};
-use super::pipeline::{Outcome, RangeTask, Submit};
 use super::screen::Stop;
+use super::submit::{Outcome, RangeTask, Submit};
 use super::subtree::{Merge, ranges};
 
 /// See the module.

@@ -1,8 +1,8 @@
 //! `offload hash`: the checksums of files, in the words of `sha256sum`, `sha512sum` and `b3sum`.
 //!
 //! The way of an input: `source` (with `walk`) looks at it, `pipeline` puts it into a task with its
-//! neighbours or splits it (`large`, `subtree`), `job` hashes it on a thread or in a worker, and
-//! here or in `check` its outcome becomes a `line` on the `screen`.
+//! neighbours or splits it (`large`, `subtree`), `submit` hands that to the engine, `job` hashes it
+//! on a thread or in a worker, and here or in `check` its outcome becomes a `line` on the `screen`.
 
 mod check;
 mod digest;
@@ -12,8 +12,10 @@ mod large;
 mod line;
 mod parse;
 mod pipeline;
+mod quote;
 mod screen;
 mod source;
+mod submit;
 mod subtree;
 mod walk;
 
@@ -22,15 +24,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use amphi::{App, Engine, Placement};
+use amphi::{App, Placement};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use self::check::{Check, Say};
 use self::digest::Algorithm;
 use self::json::Record;
-use self::line::{quoted, reason, write_sum};
-use self::pipeline::{Options, Outcome, Pipeline};
+use self::line::{reason, write_sum};
+use self::pipeline::Pipeline;
+use self::quote::quoted;
 use self::screen::{Screen, Stop};
 use self::source::from_arguments;
+use self::submit::{Options, Outcome, Submit};
 use self::walk::Exclude;
 
 /// Print or check the checksums of files.
@@ -98,7 +103,7 @@ pub(crate) struct Args {
     explain: bool,
 
     /// The files; - is standard input
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     paths: Vec<PathBuf>,
 }
 
@@ -125,9 +130,11 @@ pub(crate) fn jobs(app: App) -> App {
 /// Runs the command. `Err`: wrong usage, in words.
 pub(crate) fn run(app: App, mut args: Args) -> Result<ExitCode, String> {
     if args.place == Place::Thread && args.kill_after.is_some() {
-        return Err("--kill-after needs a process, which can be killed; a thread cannot: leave out \
+        return Err(
+            "--kill-after needs a process, which can be killed; a thread cannot: leave out \
                     --place thread or --kill-after"
-            .to_string());
+                .to_string(),
+        );
     }
     let exclude = Exclude::new(&args.exclude).map_err(|error| format!("--exclude: {error}"))?;
     let lists = args.check.take().map(|list| lists(list, &mut args.paths));
@@ -146,11 +153,10 @@ pub(crate) fn run(app: App, mut args: Args) -> Result<ExitCode, String> {
         Ok(engine) => engine,
         Err(error) => return Ok(failed(&error.to_string())),
     };
+    let submit = Submit { engine: &engine, options, screen: &screen };
     let ended = match lists {
-        Some(lists) => {
-            Check { engine: &engine, options, say: args.say(), screen: &screen }.lists(&lists)
-        }
-        None => sums(&engine, &args, options, &exclude, &screen),
+        Some(lists) => Check { submit, say: args.say() }.lists(&lists),
+        None => sums(submit, &args, &exclude),
     };
     Ok(screen.close(ended))
 }
@@ -175,7 +181,9 @@ fn total_bytes(args: &Args, check: bool) -> Option<u64> {
     if check || args.recursive {
         return None;
     }
-    let bytes = |path: &PathBuf| std::fs::metadata(path).ok().filter(|found| found.is_file()).map(|found| found.len());
+    let bytes = |path: &PathBuf| {
+        std::fs::metadata(path).ok().filter(|found| found.is_file()).map(|found| found.len())
+    };
     let total: u64 = args.paths.iter().map(|path| bytes(path).unwrap_or(0)).sum();
     (total > 0).then_some(total)
 }
@@ -206,16 +214,11 @@ impl Args {
 }
 
 /// Prints the checksum of every input; true when all could be read.
-fn sums(
-    engine: &Engine,
-    args: &Args,
-    options: Options,
-    exclude: &Exclude,
-    screen: &Screen,
-) -> Result<bool, Stop> {
+fn sums(submit: Submit<'_>, args: &Args, exclude: &Exclude) -> Result<bool, Stop> {
+    let screen = submit.screen;
     let mut good = true;
     let inputs = from_arguments(&args.paths, args.algorithm, args.recursive, exclude);
-    Pipeline::new(engine, options, screen, inputs).run(|path, outcome| {
+    Pipeline::new(submit, inputs).run(|path, outcome| {
         let name = path.as_os_str();
         let complain = |text: &str| screen.complain(&[&quoted(name), text.as_bytes()].concat());
         let why = match outcome {
@@ -224,7 +227,8 @@ fn sums(
                 return screen.print(|out| record.write(out));
             }
             Outcome::Hashed(hashed) => {
-                return screen.print(|out| write_sum(out, args.algorithm, &hashed.digest, name, args.zero));
+                return screen
+                    .print(|out| write_sum(out, args.algorithm, &hashed.digest, name, args.zero));
             }
             Outcome::Passed => {
                 complain(": not a regular file, skipped");

@@ -11,57 +11,17 @@
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use amphi::{Engine, Placement, Task, TaskError};
-
-use super::digest::{Algorithm, Hashed, hash_stream};
-use super::job::{FileOutcome, HashFiles, HashRange, RangeOutcome, errno, name_for_workers};
 use super::large::Large;
-use super::screen::{Screen, Stop};
+use super::screen::Stop;
 use super::source::{Input, Kind};
+use super::submit::{FilesTask, Outcome, Submit};
 
 /// The most files of one task, …
 const BATCH_FILES_MAX: usize = 64;
 /// … and their bytes, about a millisecond of SHA-256.
 const BATCH_BYTES_MAX: u64 = 1 << 20;
-
-/// What became of one input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Hashed(Hashed),
-    /// The system refused; its error number.
-    Unreadable(i32),
-    /// No digest for another reason: given up, crashed, refused.
-    GaveUp(String),
-    /// The input was [`Kind::Pass`].
-    Passed,
-}
-
-impl From<FileOutcome> for Outcome {
-    fn from(outcome: FileOutcome) -> Self {
-        match outcome {
-            Ok(hashed) => Self::Hashed(hashed),
-            Err(errno) => Self::Unreadable(errno),
-        }
-    }
-}
-
-/// How tasks are submitted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) algorithm: Algorithm,
-    /// `None`: as the engine decides.
-    pub(crate) place: Option<Placement>,
-    pub(crate) kill_after: Option<Duration>,
-    pub(crate) explain: bool,
-    pub(crate) tasks_max: usize,
-}
-
-type FilesTask = Task<Vec<FileOutcome>, amphi::Error>;
-pub(crate) type RangeTask = Task<RangeOutcome, amphi::Error>;
 
 /// Inputs that are told together, and the work on them.
 enum Group<K> {
@@ -88,13 +48,8 @@ pub(crate) struct Pipeline<'a, K, I: Iterator<Item = Input<K>>> {
 }
 
 impl<'a, K, I: Iterator<Item = Input<K>>> Pipeline<'a, K, I> {
-    pub(crate) fn new(engine: &'a Engine, options: Options, screen: &'a Screen, inputs: I) -> Self {
-        Self {
-            submit: Submit { engine, options, screen },
-            inputs: inputs.peekable(),
-            window: VecDeque::new(),
-            tasks: 0,
-        }
+    pub(crate) fn new(submit: Submit<'a>, inputs: I) -> Self {
+        Self { submit, inputs: inputs.peekable(), window: VecDeque::new(), tasks: 0 }
     }
 
     /// Hashes everything and tells each outcome.
@@ -160,7 +115,8 @@ impl<'a, K, I: Iterator<Item = Input<K>>> Pipeline<'a, K, I> {
         let (mut entries, mut paths) = (Vec::new(), Vec::new());
         let mut batch_bytes = 0;
         while entries.len() < BATCH_FILES_MAX && batch_bytes < BATCH_BYTES_MAX {
-            let Some(Input { key, path, kind }) = self.inputs.next_if(|input| input.kind.shares()) else {
+            let Some(Input { key, path, kind }) = self.inputs.next_if(|input| input.kind.shares())
+            else {
                 break;
             };
             entries.push(match kind {
@@ -217,145 +173,5 @@ impl<'a, K, I: Iterator<Item = Input<K>>> Pipeline<'a, K, I> {
             tell(key, outcome)?;
         }
         Ok(())
-    }
-}
-
-/// The way to the engine, and waiting for what comes back.
-pub(crate) struct Submit<'a> {
-    engine: &'a Engine,
-    options: Options,
-    screen: &'a Screen,
-}
-
-/// Why a task has no output.
-pub(crate) struct Failure {
-    text: String,
-    /// A second try makes sense.
-    pub(crate) again: bool,
-}
-
-impl From<Failure> for Outcome {
-    fn from(failure: Failure) -> Self {
-        Self::GaveUp(failure.text)
-    }
-}
-
-impl Submit<'_> {
-    fn files(&self, paths: &[PathBuf]) -> Result<FilesTask, String> {
-        let names: Vec<PathBuf> = paths.iter().map(|path| name_for_workers(path)).collect();
-        self.submit(HashFiles::new(self.options.algorithm, names.iter().map(PathBuf::as_path)))
-    }
-
-    pub(crate) fn range(&self, range: HashRange) -> Result<RangeTask, String> {
-        self.submit(range)
-    }
-
-    /// The name of a large file for its ranges.
-    pub(crate) fn name_of(path: &Path) -> amphi::Bytes {
-        name_for_workers(path).into_os_string().into_vec().into()
-    }
-
-    fn submit<J: amphi::Job>(&self, job: J) -> Result<Task<J::Output, J::Error>, String> {
-        let mut task = self.engine.task(job);
-        if let Some(place) = self.options.place {
-            task = task.place(place);
-        }
-        if let Some(limit) = self.options.kill_after {
-            task = task.kill_after(limit);
-        }
-        task.submit_blocking().map_err(|rejected| rejected.to_string())
-    }
-
-    /// One file by itself, not tried again.
-    pub(crate) fn one_file(&self, path: &Path) -> Result<Outcome, Stop> {
-        let paths = [path.to_path_buf()];
-        Ok(match self.outcomes(self.files(&paths), &paths)? {
-            Ok(outcomes) => outcomes.into_iter().next().expect("a task has an outcome for every file"),
-            Err(failure) => failure.into(),
-        })
-    }
-
-    fn outcomes(
-        &self,
-        task: Result<FilesTask, String>,
-        paths: &[PathBuf],
-    ) -> Result<Result<Vec<Outcome>, Failure>, Stop> {
-        let told = self.wait(task, || match paths {
-            [path] => path.display().to_string(),
-            [path, rest @ ..] => format!("{} and {} more", path.display(), rest.len()),
-            [] => String::new(),
-        })?;
-        Ok(told.and_then(|outcomes| {
-            if outcomes.len() != paths.len() {
-                return Err(Failure { text: "the task lost files".to_string(), again: true });
-            }
-            Ok(outcomes.into_iter().map(Outcome::from).collect())
-        }))
-    }
-
-    /// A range of so many bytes is merged.
-    pub(crate) fn done(&self, bytes: u64) {
-        self.screen.add_done(bytes);
-    }
-
-    /// Waits for a task. What was printed so far is not held back by the wait.
-    pub(crate) fn wait<T: 'static>(
-        &self,
-        task: Result<Task<T, amphi::Error>, String>,
-        name: impl Fn() -> String,
-    ) -> Result<Result<T, Failure>, Stop> {
-        let mut task = match task {
-            Ok(task) => task,
-            Err(text) => return Ok(Err(Failure { text, again: false })),
-        };
-        if self.options.explain {
-            // The reason is final when the place is bound.
-            while task.placement().is_none() && !task.is_finished() {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-            self.screen.complain(&format!("{}: {}", name(), task.explain()));
-        }
-        if !task.is_finished() {
-            self.screen.flush()?;
-        }
-        let outcome = loop {
-            let Some(every) = self.screen.redraw_every() else { break task.join() };
-            match task.join_timeout(every) {
-                Ok(outcome) => break outcome,
-                Err(unfinished) => {
-                    task = unfinished;
-                    self.screen.show_running(task.progress().map_or(0, |progress| progress.done));
-                }
-            }
-        };
-        self.screen.show_running(0);
-        Ok(outcome.map_err(|error| self.failure(&error)))
-    }
-
-    fn failure(&self, error: &TaskError<amphi::Error>) -> Failure {
-        match (error, self.options.kill_after) {
-            (TaskError::TimedOut { .. }, Some(limit)) => {
-                Failure { text: format!("given up after {} s", limit.as_secs_f64()), again: false }
-            }
-            _ => Failure { text: error.to_string(), again: error.is_retryable() },
-        }
-    }
-
-    fn hash_stdin(&self) -> Result<Outcome, Stop> {
-        self.screen.flush()?;
-        let mut buffer = vec![0; super::digest::BUFFER_BYTES];
-        let hashed = super::screen::stdin().and_then(|mut stdin| {
-            hash_stream(self.options.algorithm, &mut stdin, &mut buffer, |bytes| {
-                self.screen.show_running(bytes);
-                Ok(())
-            })
-        });
-        Ok(match hashed {
-            Ok(hashed) => {
-                self.screen.add_done(hashed.bytes);
-                Outcome::Hashed(hashed)
-            }
-            Err(error) => Outcome::Unreadable(errno(&error)),
-        })
     }
 }

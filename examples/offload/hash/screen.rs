@@ -32,7 +32,11 @@ pub(crate) enum Stop {
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::ClosedPipe } else { Self::Output(error) }
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ClosedPipe
+        } else {
+            Self::Output(error)
+        }
     }
 }
 
@@ -64,7 +68,7 @@ impl Screen {
             if let Some(bar) = &bar {
                 bar.finish_and_clear();
             }
-            #[expect(clippy::exit, reason = "a thread may be blocked in a read that never ends")]
+            // Not by way of `main`: it may be blocked in a read that never ends.
             std::process::exit(EXIT_INTERRUPTED);
         };
         if let Err(error) = ctrlc::set_handler(handler) {
@@ -82,6 +86,9 @@ impl Screen {
     }
 
     pub(crate) fn flush(&self) -> Result<(), Stop> {
+        if self.out.borrow().buffer().is_empty() {
+            return Ok(());
+        }
         let flush = || self.out.borrow_mut().flush();
         match &self.bar {
             Some(bar) if self.out_is_terminal => bar.suspend(flush)?,
@@ -136,7 +143,8 @@ impl Screen {
             Ok(false) => ExitCode::FAILURE,
             Err(Stop::ClosedPipe) => ExitCode::from(EXIT_CLOSED_PIPE),
             Err(Stop::Output(error)) => {
-                let error = error.raw_os_error().map_or_else(|| error.to_string(), super::line::reason);
+                let error =
+                    error.raw_os_error().map_or_else(|| error.to_string(), super::line::reason);
                 eprintln!("offload: write error: {error}");
                 ExitCode::FAILURE
             }

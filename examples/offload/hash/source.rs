@@ -87,7 +87,11 @@ pub(crate) fn from_arguments<'a>(
 ) -> Box<dyn Iterator<Item = Input<PathBuf>> + 'a> {
     if paths.is_empty() {
         let stdin = PathBuf::from("-");
-        return Box::new(std::iter::once(Input { key: stdin.clone(), path: stdin, kind: Kind::Stdin }));
+        return Box::new(std::iter::once(Input {
+            key: stdin.clone(),
+            path: stdin,
+            kind: Kind::Stdin,
+        }));
     }
     Box::new(paths.iter().flat_map(move |path| from_argument(path, algorithm, recursive, exclude)))
 }
@@ -98,7 +102,8 @@ fn from_argument<'a>(
     recursive: bool,
     exclude: &'a Exclude,
 ) -> Box<dyn Iterator<Item = Input<PathBuf>> + 'a> {
-    let input = |path: &Path, kind| Input { key: path.to_path_buf(), path: path.to_path_buf(), kind };
+    let input =
+        |path: &Path, kind| Input { key: path.to_path_buf(), path: path.to_path_buf(), kind };
     if path.as_os_str() == "-" {
         return Box::new(std::iter::once(input(path, Kind::Stdin)));
     }
@@ -149,6 +154,9 @@ mod tests {
                 (PathBuf::from("/no/such"), Kind::Unreadable(2)),
             ]
         );
-        assert_eq!(Kind::of(Path::new("/proc/version"), Algorithm::Sha256), Kind::Small { bytes: 0 });
+        assert_eq!(
+            Kind::of(Path::new("/proc/version"), Algorithm::Sha256),
+            Kind::Small { bytes: 0 }
+        );
     }
 }

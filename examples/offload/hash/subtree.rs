@@ -112,7 +112,8 @@ mod tests {
     fn merged_ranges_are_the_whole() {
         const SMALL: usize = 1024;
         let input: Vec<u8> = (0..40 * SMALL).map(|index| (index % 251) as u8).collect();
-        let edges = (2..=40).flat_map(|count| [count * SMALL - 1023, count * SMALL - 1, count * SMALL]);
+        let edges =
+            (2..=40).flat_map(|count| [count * SMALL - 1023, count * SMALL - 1, count * SMALL]);
         for bytes in edges {
             let whole = &input[..bytes];
             let mut merge = Merge::default();

@@ -77,7 +77,8 @@ impl<'a> Walk<'a> {
 
 /// Whole paths in byte order: a directory sorts by its name with the slash that follows it.
 fn sort_key(name: &Name) -> Vec<u8> {
-    let mut key = name.below.file_name().map(OsStr::to_os_string).map_or_else(Vec::new, OsString::into_vec);
+    let mut key =
+        name.below.file_name().map(OsStr::to_os_string).map_or_else(Vec::new, OsString::into_vec);
     if name.directory {
         key.push(b'/');
     }
@@ -133,7 +134,8 @@ impl Exclude {
             };
             let path = text.contains('/');
             let text = text.strip_prefix("./").or_else(|| text.strip_prefix('/')).unwrap_or(text);
-            let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?;
+            let glob =
+                GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?;
             sets[usize::from(path) + 2 * usize::from(directory)].push(glob);
         }
         let mut sets = sets.into_iter().map(|globs| {
@@ -157,7 +159,8 @@ impl Exclude {
         let name = path.file_name().unwrap_or_else(|| OsStr::from_bytes(b""));
         self.names.is_match(name)
             || self.paths.is_match(path)
-            || directory && (self.directory_names.is_match(name) || self.directory_paths.is_match(path))
+            || directory
+                && (self.directory_names.is_match(name) || self.directory_paths.is_match(path))
     }
 }
 

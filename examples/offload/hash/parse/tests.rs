@@ -71,7 +71,10 @@ fn coreutils_lines() {
 #[test]
 fn the_two_separators_do_not_mix() {
     assert_eq!(names(Algorithm::Sha256, &["%  a", "% a"]), [name("a"), None]);
-    assert_eq!(names(Algorithm::Sha256, &["% ab", "%  c", "% *d"]), [name("ab"), name(" c"), name("*d")]);
+    assert_eq!(
+        names(Algorithm::Sha256, &["% ab", "%  c", "% *d"]),
+        [name("ab"), name(" c"), name("*d")]
+    );
 }
 
 #[test]
@@ -99,7 +102,10 @@ fn b3sum_lines() {
         assert_eq!(names(Algorithm::Blake3, &[line]), [expected], "{line:?}");
     }
     let upper = format!("{}  a", digest());
-    assert_eq!(Parser::new(Algorithm::Blake3).line(upper.as_bytes()), Line::Malformed("Invalid hex"));
+    assert_eq!(
+        Parser::new(Algorithm::Blake3).line(upper.as_bytes()),
+        Line::Malformed("Invalid hex")
+    );
     let bytes = [upper.to_lowercase().as_bytes(), b"\xff"].concat();
     assert!(matches!(Parser::new(Algorithm::Blake3).line(&bytes), Line::Malformed(_)));
 }
@@ -107,6 +113,8 @@ fn b3sum_lines() {
 #[test]
 fn b3sum_repeats_the_escaped_name() {
     let line = format!("\\{}  a\\nb", digest().to_lowercase());
-    let Line::Expected(expected) = Parser::new(Algorithm::Blake3).line(line.as_bytes()) else { panic!() };
+    let Line::Expected(expected) = Parser::new(Algorithm::Blake3).line(line.as_bytes()) else {
+        panic!()
+    };
     assert_eq!(expected.shown, b"\\a\\nb");
 }

@@ -30,7 +30,8 @@ impl Scratch {
     fn walk(&self, globs: &[&str]) -> Vec<Vec<u8>> {
         let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_string()).collect();
         let exclude = Exclude::new(&globs).unwrap();
-        let below = |path: PathBuf| path.strip_prefix(&self.0).unwrap().as_os_str().as_bytes().to_vec();
+        let below =
+            |path: PathBuf| path.strip_prefix(&self.0).unwrap().as_os_str().as_bytes().to_vec();
         let steps = Walk::new(&self.0, &exclude).map(|step| match step {
             Step::File(path, _) => below(path),
             Step::Skipped(path) => [b"skipped ", &below(path)[..]].concat(),
@@ -49,7 +50,8 @@ impl Drop for Scratch {
 #[test]
 fn the_order_is_that_of_whole_paths_in_bytes() {
     let scratch = Scratch::new("order");
-    let mut names: Vec<&[u8]> = vec![b"a/b", b"a-b", b"a.c", b"a0", b"B/x/y", b"B/x-", b"\xff/z", b"\xfe", b"new\nline"];
+    let mut names: Vec<&[u8]> =
+        vec![b"a/b", b"a-b", b"a.c", b"a0", b"B/x/y", b"B/x-", b"\xff/z", b"\xfe", b"new\nline"];
     for name in &names {
         scratch.file(name);
     }
@@ -76,16 +78,29 @@ fn links_are_passed_over_and_special_files_named() {
 fn a_missing_root_is_a_problem() {
     let exclude = Exclude::default();
     let steps: Vec<Step> = Walk::new(Path::new("no/such/directory"), &exclude).collect();
-    assert!(matches!(&steps[..], [Step::Problem(path, _)] if path == Path::new("no/such/directory")));
+    assert!(
+        matches!(&steps[..], [Step::Problem(path, _)] if path == Path::new("no/such/directory"))
+    );
 }
 
 #[test]
 fn globs_leave_out_names_paths_and_directories() {
     let scratch = Scratch::new("globs");
-    for name in [&b"a.o"[..], b"src/b.o", b"src/b.rs", b"target/x", b"src/target", b"src/deep/c.rs", b"\xff.o"] {
+    for name in [
+        &b"a.o"[..],
+        b"src/b.o",
+        b"src/b.rs",
+        b"target/x",
+        b"src/target",
+        b"src/deep/c.rs",
+        b"\xff.o",
+    ] {
         scratch.file(name);
     }
-    assert_eq!(scratch.walk(&["*.o", "target/"]), [&b"src/b.rs"[..], b"src/deep/c.rs", b"src/target"]);
+    assert_eq!(
+        scratch.walk(&["*.o", "target/"]),
+        [&b"src/b.rs"[..], b"src/deep/c.rs", b"src/target"]
+    );
     assert_eq!(scratch.walk(&["*.o", "target", "src/*.rs"]), [&b"src/deep/c.rs"[..]]);
     assert_eq!(scratch.walk(&["/src", "*.o"]), [&b"target/x"[..]]);
     assert_eq!(scratch.walk(&["**/deep/**", "*.o", "./target"]), [&b"src/b.rs"[..], b"src/target"]);

@@ -1,0 +1,21 @@
+//! What every bench of this house shares: flags, rounds, statistics, CPU time, the table and the
+//! JSON file. A bench measures and fills a [`Tally`]; everything printed is computed from it.
+//!
+//! # Rules
+//! 1. Systems are measured **interleaved**: one slice of each in a round, many rounds in one run.
+//! 2. A ratio is the median over rounds of the ratio *within* a round, printed with its spread.
+//! 3. Nothing is hard-coded: a figure that was not taken in this run is not printed.
+
+pub mod cpu;
+pub mod json;
+pub mod machine;
+pub mod options;
+pub mod stats;
+pub mod table;
+pub mod tally;
+
+pub use self::json::Row;
+pub use self::options::Options;
+pub use self::stats::Spread;
+pub use self::table::Table;
+pub use self::tally::Tally;

@@ -1,0 +1,60 @@
+//! Where and from what the figures were taken.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+/// The fields of the machine row: cores, kernel, processor, commit, load, cost of a clock read.
+///
+/// Hypervisors and neighbours are not seen; compare figures of one run only.
+pub fn describe() -> Map<String, Value> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Map::from_iter([
+        ("cores".to_owned(), json!(cores)),
+        ("kernel".to_owned(), json!(first_line("/proc/sys/kernel/osrelease"))),
+        ("cpu".to_owned(), json!(processor())),
+        ("commit".to_owned(), json!(commit())),
+        ("load".to_owned(), json!(first_line("/proc/loadavg"))),
+        ("clock_read_ns".to_owned(), json!(clock_read_ns())),
+    ])
+}
+
+/// What two reads of the clock add to every latency that is taken with them, in nanoseconds: the
+/// shortest figure that a latency can have.
+pub fn clock_read_ns() -> u64 {
+    let mut samples: Vec<u64> = (0..10_001)
+        .map(|_| {
+            let start = Instant::now();
+            u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        })
+        .collect();
+    crate::stats::nearest(&mut samples, 0.5).unwrap_or(0)
+}
+
+fn first_line(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_owned()
+}
+
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name).to_owned()
+}
+
+/// The commit that is checked out where the bench is started, marked if files differ from it.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(changes) if changes.is_empty() => commit,
+        _ => format!("{commit} with changes"),
+    }
+}

@@ -1,0 +1,99 @@
+//! The flags that every bench understands, read after `cargo bench … --`.
+
+use std::fmt::Write as _;
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Short slices and few rounds: under a minute for the whole bench.
+    pub quick: bool,
+    /// Print the JSON rows on standard output and no table.
+    pub json_only: bool,
+    /// Rounds instead of the bench's own number.
+    pub rounds: Option<usize>,
+    /// Only systems whose name contains one of these; empty: all.
+    pub systems: Vec<String>,
+    /// Only cases whose name contains one of these; empty: all.
+    pub cases: Vec<String>,
+}
+
+impl Options {
+    /// The flags in words, for `--help` and for wrong usage.
+    pub const USAGE: &str = "\
+  --quick          short slices, few rounds (under a minute)
+  --json-only      print the JSON rows instead of the table
+  --rounds N       measure N rounds
+  --system TEXT    only systems whose name contains TEXT (may be repeated)
+  --case TEXT      only cases whose name contains TEXT (may be repeated)";
+
+    /// Reads the arguments that follow the program's name.
+    ///
+    /// # Errors
+    /// A text for people: what was wrong, then the usage. `--help` ends here too.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        let mut arguments = arguments.into_iter();
+        while let Some(flag) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| wrong(&flag, "needs a value"));
+            match flag.as_str() {
+                "--bench" => {} // cargo adds it
+                "--quick" => options.quick = true,
+                "--json-only" => options.json_only = true,
+                "--system" => options.systems.push(value()?),
+                "--case" => options.cases.push(value()?),
+                "--rounds" => match value()?.parse() {
+                    Ok(rounds) if rounds > 0 => options.rounds = Some(rounds),
+                    _ => return Err(wrong(&flag, "needs a number above zero")),
+                },
+                "--help" | "-h" => return Err(Self::USAGE.to_owned()),
+                _ => return Err(wrong(&flag, "is not a flag of this bench")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether a system of this name is to be measured.
+    pub fn wants_system(&self, name: &str) -> bool {
+        wants(&self.systems, name)
+    }
+
+    /// Whether a case of this name is to be measured.
+    pub fn wants_case(&self, name: &str) -> bool {
+        wants(&self.cases, name)
+    }
+}
+
+fn wants(filter: &[String], name: &str) -> bool {
+    filter.is_empty() || filter.iter().any(|text| name.contains(text.as_str()))
+}
+
+fn wrong(flag: &str, what: &str) -> String {
+    let mut text = format!("{flag} {what}; the flags are\n");
+    let _ = write!(text, "{}", Options::USAGE);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn flags_are_read_and_cargos_own_is_ignored() {
+        let options = parse("--quick --bench --rounds 7 --system rayon --system amphi").unwrap();
+        assert!(options.quick && !options.json_only);
+        assert_eq!(options.rounds, Some(7));
+        assert!(options.wants_system("amphi processes") && !options.wants_system("tokio"));
+        assert!(options.wants_case("anything"));
+    }
+
+    #[test]
+    fn wrong_flags_say_what_is_wrong() {
+        for line in ["--rounds", "--rounds 0", "--rounds x", "--fast"] {
+            assert!(parse(line).unwrap_err().contains("--quick"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The core budget: as many tokens as cores, shared by threads and lanes.
+//!
+//! A token is the right to keep one core busy. A pool thread holds one while it runs tasks, a lane
+//! while it has a task in flight; a task is bound to a place only when a token is free for it.
+//!
+//! # Protocol: no member waits while a token is free
+//! Member (wants a token): 1. try to take. 2. set its own `hungry` flag, count it (SeqCst).
+//! 3. try again; on success clear the flag. 4. otherwise do nothing: it will be called.
+//! Giver: 1. add to `free` (SeqCst). 2. load `hungry_count` (SeqCst). 3. if not zero, clear the
+//! flag of the next hungry member in turn and call it.
+//!
+//! Either the giver's load sees the member's count, or the member's second try sees the token:
+//! both are in the one order of SeqCst operations. A member that is called and needs no token any
+//! more must call [`Budget::pass_on`]. Turns go round, so that neither place starves the other.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+/// Somebody who can be told that a token is free. Called without any lock of the budget's.
+pub(crate) trait TokenUser: Send + Sync {
+    fn token_is_free(&self);
+}
+
+/// See the module.
+pub(crate) struct Budget {
+    free: CachePadded<AtomicUsize>,
+    hungry_count: CachePadded<AtomicUsize>,
+    cores: usize,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    list: Vec<(Arc<AtomicBool>, Weak<dyn TokenUser>)>,
+    turn: usize,
+}
+
+/// One member's flag: "call me".
+#[derive(Clone)]
+pub(crate) struct Appetite(Arc<AtomicBool>);
+
+impl Appetite {
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Budget {
+    pub(crate) fn new(cores: usize) -> Self {
+        Self {
+            free: CachePadded::new(AtomicUsize::new(cores)),
+            hungry_count: CachePadded::default(),
+            cores,
+            members: Mutex::default(),
+        }
+    }
+
+    /// The budget of all engines of this process that were not given cores of their own: every
+    /// core this process may use (affinity and cgroup quota considered by std).
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: OnceLock<Arc<Budget>> = OnceLock::new();
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::new(all()))))
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.cores
+    }
+
+    /// Adds a member; it leaves when its `Weak` is dead.
+    pub(crate) fn join(&self, member: Weak<dyn TokenUser>) -> Appetite {
+        let flag = Arc::new(AtomicBool::new(false));
+        let mut members = self.members.lock();
+        members.list.retain(|(flag, member)| {
+            let alive = member.strong_count() > 0;
+            if !alive && flag.swap(false, Ordering::SeqCst) {
+                self.hungry_count.fetch_sub(1, Ordering::SeqCst); // pairs with `take_or_wait`
+            }
+            alive
+        });
+        members.list.push((Arc::clone(&flag), member));
+        Appetite(flag)
+    }
+
+    /// Takes a token if one is free.
+    #[inline]
+    pub(crate) fn take(&self) -> bool {
+        let mut free = self.free.load(Ordering::SeqCst); // pairs with the add in `give_back`
+        while free > 0 {
+            let (new, order) = (free - 1, Ordering::SeqCst); // pairs with the add in `give_back`
+            match self.free.compare_exchange_weak(free, new, order, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => free = now,
+            }
+        }
+        false
+    }
+
+    /// Takes a token, or arranges that the member is called when one is free.
+    pub(crate) fn take_or_wait(&self, member: &Appetite) -> bool {
+        if self.take() {
+            return true;
+        }
+        if !member.0.swap(true, Ordering::SeqCst) {
+            self.hungry_count.fetch_add(1, Ordering::SeqCst); // pairs with the load in `pass_on`
+        }
+        if !self.take() {
+            return false;
+        }
+        self.sated(member);
+        true
+    }
+
+    fn sated(&self, member: &Appetite) {
+        if member.0.swap(false, Ordering::SeqCst) {
+            self.hungry_count.fetch_sub(1, Ordering::SeqCst); // pairs with the load in `pass_on`
+        }
+    }
+
+    /// Gives a token back and calls the next who waits for one. Not under a member's lock.
+    #[inline]
+    pub(crate) fn give_back(&self) {
+        let before = self.free.fetch_add(1, Ordering::SeqCst); // pairs with the loads in `take`
+        debug_assert!(before < self.cores, "a token was given back twice");
+        self.pass_on();
+    }
+
+    /// Calls the next member that waits, if a token is free. Not under a member's lock.
+    #[inline]
+    pub(crate) fn pass_on(&self) {
+        // Pairs with the add in `take_or_wait`.
+        if self.hungry_count.load(Ordering::SeqCst) > 0 {
+            self.call_next();
+        }
+    }
+
+    /// True while some member waits for a token: whoever holds one lets it go after its task.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.hungry_count.load(Ordering::Relaxed) > 0
+    }
+
+    #[cold]
+    fn call_next(&self) {
+        let member = {
+            let mut members = self.members.lock();
+            let count = members.list.len();
+            let turn = members.turn;
+            let next = (0..count).map(|step| (turn + step) % count).find(|&index| {
+                // Pairs with the swap in `take_or_wait`.
+                members.list[index].0.swap(false, Ordering::SeqCst)
+            });
+            let Some(index) = next else { return };
+            self.hungry_count.fetch_sub(1, Ordering::SeqCst); // pairs with `take_or_wait`
+            members.turn = index + 1;
+            members.list[index].1.upgrade()
+        };
+        match member {
+            Some(member) => member.token_is_free(),
+            None => self.pass_on(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Budget").field("cores", &self.cores).finish_non_exhaustive()
+    }
+}

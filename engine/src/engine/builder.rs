@@ -1,0 +1,155 @@
+//! Setting an engine up and starting it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::shutdown::Last;
+use super::{Engine, Shared};
+use crate::app::{self, App};
+use crate::budget::Budget;
+use crate::error::StartError;
+use crate::home::Role;
+use crate::limits::{CORES_MAX, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
+use crate::policy::Placement;
+use crate::processes::Processes;
+use crate::room::Room;
+use crate::threads::Threads;
+
+/// Sets up an engine. Made by [`App::engine`].
+#[derive(Debug)]
+#[must_use = "an engine is started by start()"]
+pub struct EngineBuilder {
+    app: App,
+    place: Placement,
+    cores: Option<usize>,
+    queue: usize,
+    payload_bytes_max: u64,
+    limits: Limits,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new(app: App) -> Self {
+        Self {
+            app,
+            place: Placement::Auto,
+            cores: None,
+            queue: QUEUE_DEFAULT,
+            payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
+            limits: Limits::new(),
+        }
+    }
+
+    /// Where tasks go whose job and options leave it open. `Placement::Thread` makes a
+    /// threads-only engine without a forkserver: tasks that need a process are refused.
+    pub fn place(mut self, placement: Placement) -> Self {
+        self.place = placement;
+        self
+    }
+
+    /// A core budget of its own for this engine. Without it, all engines of this process share
+    /// one budget of every core the process may use (affinity and cgroup quota considered).
+    /// `AMPHI_CORES` overrides both.
+    pub fn cores(mut self, count: usize) -> Self {
+        self.cores = Some(count);
+        self
+    }
+
+    /// How many tasks may wait (16 384 unless set). Beyond it submissions are refused or wait.
+    pub fn queue(mut self, tasks: usize) -> Self {
+        self.queue = tasks;
+        self
+    }
+
+    /// The largest encoded input or output in bytes that goes through a process (1 GiB unless
+    /// set).
+    pub fn payload_bytes_max(mut self, bytes: u64) -> Self {
+        self.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Resource limits of each worker.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts the engine. Takes well under a millisecond: threads and workers are started by the
+    /// first tasks. Only a `preload` is waited for.
+    ///
+    /// # Errors
+    /// [`StartError`]: the binary has no `amphi::app!`, this is a worker, a setting makes no
+    /// sense, jobs share a name, `preload` or `each_process` failed, or no process could be
+    /// started.
+    pub fn start(self) -> Result<Engine, StartError> {
+        match Role::current() {
+            Role::Host => {}
+            Role::Forkserver => return Err(StartError::not_in_host("the forkserver")),
+            Role::Worker => return Err(StartError::not_in_host("a worker")),
+        }
+        if app::registered().is_none() {
+            return Err(StartError::no_app());
+        }
+        let environment = placement_from_environment()?;
+        let budget = budget(self.cores)?;
+        if self.queue == 0 {
+            return Err(StartError::setting("queue(0) accepts no task; give it room for one"));
+        }
+        let home = self.app.into_home()?;
+        home.set_rayon_threads(budget.cores());
+        home.run_each_process().map_err(StartError::app)?;
+
+        let room = Arc::new(Room::new(self.queue));
+        let threads = Threads::new(Arc::clone(&budget), Arc::clone(&room), Arc::clone(&home));
+        let wants_processes = self.place != Placement::Thread;
+        let processes = if wants_processes && cfg!(target_os = "linux") {
+            let (budget, room) = (Arc::clone(&budget), Arc::clone(&room));
+            let max = self.payload_bytes_max;
+            Some(Processes::start(Arc::clone(&home), budget, room, &self.limits, max)?)
+        } else {
+            None
+        };
+        let shared = Arc::new(Shared {
+            home,
+            room,
+            threads,
+            processes,
+            default: self.place,
+            environment,
+            payload_bytes_max: self.payload_bytes_max,
+            is_closing: AtomicBool::new(false),
+            submitted: AtomicU64::new(0),
+        });
+        let last = Arc::new(Last::new(Arc::clone(&shared)));
+        Ok(Engine { shared, _last: last })
+    }
+}
+
+fn placement_from_environment() -> Result<Option<Placement>, StartError> {
+    match std::env::var("AMPHI_PLACE") {
+        Ok(text) => match text.parse() {
+            Ok(placement) => Ok(Some(placement)),
+            Err(problem) => Err(StartError::setting(format!("AMPHI_PLACE: {problem}"))),
+        },
+        Err(_) => Ok(None),
+    }
+}
+
+fn budget(asked: Option<usize>) -> Result<Arc<Budget>, StartError> {
+    let environment = match std::env::var("AMPHI_CORES") {
+        Ok(text) => match text.parse() {
+            Ok(count) => Some(count),
+            Err(_) => {
+                let text = format!("AMPHI_CORES: {text:?} is no number of cores; use 1 or more");
+                return Err(StartError::setting(text));
+            }
+        },
+        Err(_) => None,
+    };
+    match environment.or(asked) {
+        None => Ok(Budget::shared()),
+        Some(count) if (1..=CORES_MAX).contains(&count) => Ok(Arc::new(Budget::new(count))),
+        Some(count) => Err(StartError::setting(format!(
+            "{count} cores make no sense; use 1 to {CORES_MAX}, or leave it to the engine"
+        ))),
+    }
+}

@@ -1,0 +1,89 @@
+//! The end of an engine: by [`Engine::shutdown`], or by the drop of its last clone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Engine, Shared};
+use crate::error::TaskError;
+use crate::limits::DROP_TIMEOUT;
+use crate::sys;
+
+/// What [`Engine::shutdown`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Tasks that were accepted over the engine's life.
+    pub submitted: u64,
+    /// Tasks that were cancelled because the grace time was over.
+    pub cancelled: usize,
+    /// Threads of the pool are still running a job that did not end: nobody can kill them.
+    pub threads_left: bool,
+}
+
+/// Held by every clone of an engine; its drop is the engine's end.
+pub(super) struct Last {
+    shared: Arc<Shared>,
+}
+
+impl Last {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.shared.end(Duration::ZERO, DROP_TIMEOUT);
+    }
+}
+
+impl Engine {
+    /// Accepts no more tasks, **blocks** until those it has accepted have ended or `grace` is
+    /// over, then cancels the rest and kills the workers. Every handle resolves.
+    ///
+    /// Other clones stay usable in the sense that they answer
+    /// [`Reason::ShuttingDown`](crate::Reason::ShuttingDown).
+    pub fn shutdown(&self, grace: Duration) -> Report {
+        self.shared.end(grace, DROP_TIMEOUT)
+    }
+}
+
+impl Shared {
+    /// Drains for `grace`, then cancels, and waits `patience` for threads. A second call finds
+    /// nothing left to do.
+    fn end(&self, grace: Duration, patience: Duration) -> Report {
+        self.is_closing.store(true, Ordering::Relaxed);
+        self.room.wake_all();
+        let until = sys::clock::now().saturating_add(grace);
+        let mut cancelled = 0;
+        if !grace.is_zero() {
+            if let Some(processes) = &self.processes {
+                processes.drain(until);
+            }
+            self.threads.close(until);
+        }
+        if let Some(processes) = &self.processes {
+            cancelled += processes.end();
+        }
+        let (waiting, running) = self.threads.abandon();
+        for task in &waiting {
+            task.settle_failure(TaskError::Cancelled);
+        }
+        for task in &running {
+            task.core().ask_to_stop();
+        }
+        let ended = self.threads.close(sys::clock::now().saturating_add(patience));
+        let (late, running) = self.threads.abandon();
+        // Their threads may run for ever; their callers need not wait for it.
+        for task in late.iter().chain(&running) {
+            task.settle_failure(TaskError::Cancelled);
+        }
+        cancelled += waiting.len() + late.len() + running.len();
+        Report {
+            submitted: self.submitted.load(Ordering::Relaxed),
+            cancelled,
+            threads_left: !ended,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The one clock: monotonic, as a duration since an arbitrary start that is the same for all
+//! threads of a process.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Now.
+#[cfg(target_os = "linux")]
+#[inline]
+pub(crate) fn now() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // The kernel's monotonic time is never negative.
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Now.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn now() -> Duration {
+    start().elapsed()
+}
+
+/// The clock's start where the system has no number for it.
+#[cfg_attr(target_os = "linux", expect(dead_code, reason = "other systems only"))]
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}

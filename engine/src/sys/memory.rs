@@ -1,0 +1,241 @@
+//! Shared memory: lanes' segments and sealed payloads, all anonymous memfds.
+//!
+//! A segment is never seen as `&[u8]` by the host: control words are atomics, payload bytes are
+//! copied in and out. Sizes are sealed before a descriptor leaves its maker, so that no peer can
+//! make the other die of SIGBUS.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+    ftruncate, memfd_create,
+};
+use rustix::io::Errno;
+
+/// How a segment is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// One shared mapping of a memfd; unmapped on drop, not inherited by fork.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    map: MmapRaw,
+    access: Access,
+}
+
+impl Segment {
+    /// A fresh zeroed segment, mapped read-write, and its descriptor. The first `reserve` bytes
+    /// are allocated now, so that a full memory is an error here and not a SIGBUS later.
+    pub(crate) fn create(
+        name: &str,
+        bytes: usize,
+        reserve: usize,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let fd = memfd(name)?;
+        ftruncate(&fd, bytes as u64)?;
+        fallocate(&fd, FallocateFlags::empty(), 0, reserve as u64)?;
+        let map = MmapOptions::new().len(bytes).map_raw(&fd)?;
+        map.advise(Advice::DontFork)?;
+        Ok((Self { map, access: Access::ReadWrite }, fd))
+    }
+
+    /// Maps a segment that another process made. Its size must be sealed.
+    pub(crate) fn map(fd: BorrowedFd<'_>, bytes: usize, access: Access) -> io::Result<Self> {
+        let sealed = SealFlags::SHRINK | SealFlags::GROW;
+        if !fcntl_get_seals(fd)?.contains(sealed) || fstat(fd)?.st_size != bytes as i64 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a sealed segment"));
+        }
+        let mut options = MmapOptions::new();
+        let map = match access {
+            Access::ReadWrite => options.len(bytes).map_raw(&fd)?,
+            Access::ReadOnly => options.len(bytes).map_raw_read_only(&fd)?,
+        };
+        map.advise(Advice::DontFork)?;
+        Ok(Self { map, access })
+    }
+
+    /// The 8-byte words of a range.
+    ///
+    /// # Panics
+    /// If the range is not within the segment or not made of words.
+    pub(crate) fn words(&self, range: Range<usize>) -> &[AtomicU64] {
+        assert!(range.start <= range.end && range.end <= self.map.len());
+        assert!(range.start % 8 == 0 && range.end % 8 == 0);
+        // SAFETY: the result must stay within one allocation — the range was checked against the
+        // mapping's length.
+        let first = unsafe { self.map.as_mut_ptr().add(range.start) };
+        // SAFETY: the memory must be mapped, aligned and only touched atomically for the life of
+        // the reference — the mapping lives as long as `self` and its size is sealed; pages are
+        // aligned and the offset is a multiple of 8; the protocol gives these words atomic access
+        // only, and read-only mappings are only loaded from (Relaxed, 8 bytes).
+        unsafe { std::slice::from_raw_parts(first.cast::<AtomicU64>(), range.len() / 8) }
+    }
+
+    /// Allocates page tables (and pages) of a range now. Best effort.
+    pub(crate) fn populate(&self, range: Range<usize>) {
+        let advice = match self.access {
+            Access::ReadWrite => Advice::PopulateWrite,
+            Access::ReadOnly => Advice::PopulateRead,
+        };
+        let _ = self.map.advise_range(advice, range.start, range.len());
+    }
+
+    /// Copies bytes into a block that this process owns at this moment.
+    ///
+    /// # Panics
+    /// If the block is not within the segment, or the segment is read-only.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(self.access == Access::ReadWrite);
+        assert!(offset <= self.map.len() && bytes.len() <= self.map.len() - offset);
+        // SAFETY: the result must stay within one allocation — checked above.
+        let to = unsafe { self.map.as_mut_ptr().add(offset) };
+        // SAFETY: both ranges must be valid and apart — `bytes` is private memory, the block was
+        // checked; a peer that writes it at the same time breaks the protocol and can spoil only
+        // the bytes, which are checked when they are decoded.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Copies a block out, reading each byte once.
+    ///
+    /// # Panics
+    /// If the block is not within the segment.
+    pub(crate) fn copy_out(&self, offset: usize, len: usize) -> Vec<u8> {
+        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        let mut bytes = Vec::<u8>::with_capacity(len);
+        // SAFETY: the result must stay within one allocation — checked above.
+        let from = unsafe { self.map.as_ptr().add(offset) };
+        // SAFETY: both ranges must be valid and apart — the block was checked, the capacity is
+        // `len`; a peer that writes meanwhile can tear the bytes, which nobody has looked at yet:
+        // they are checked in the private copy.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len) };
+        // SAFETY: the first `len` bytes must be initialised — the copy above did.
+        unsafe { bytes.set_len(len) };
+        bytes
+    }
+
+    /// Shows a block of a read-only segment: a worker's input, which the host does not change
+    /// before the reply.
+    ///
+    /// # Panics
+    /// If the block is not within the segment, or the segment is writable here.
+    pub(crate) fn with_block<R>(
+        &self,
+        offset: usize,
+        len: usize,
+        show: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        assert!(self.access == Access::ReadOnly);
+        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        // SAFETY: the result must stay within one allocation — checked above.
+        let first = unsafe { self.map.as_ptr().add(offset) };
+        // SAFETY: the bytes must not change while the slice lives — the worker has claimed the
+        // task, the host owns the block until the reply and is trusted by its workers.
+        show(unsafe { std::slice::from_raw_parts(first, len) })
+    }
+}
+
+fn memfd(name: &str) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3. The fallback must stay sealable.
+        Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
+        made => Ok(made?),
+    }
+}
+
+/// REQ's seals: nobody changes its size, and no new writable mapping can be made of it.
+pub(crate) fn seal_request(fd: impl AsFd) -> io::Result<()> {
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+    Ok(fcntl_add_seals(fd, seals)?)
+}
+
+/// RSP's seals: nobody changes its size.
+pub(crate) fn seal_response(fd: impl AsFd) -> io::Result<()> {
+    Ok(fcntl_add_seals(fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?)
+}
+
+const PAYLOAD_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
+
+/// A memfd that holds `bytes` and can never change.
+pub(crate) fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd(name)?;
+    let mut left = bytes;
+    while !left.is_empty() {
+        match rustix::io::write(&fd, left) {
+            Ok(written) => left = &left[written..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    fcntl_add_seals(&fd, PAYLOAD_SEALS | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// The bytes of a sealed memfd of exactly `len` bytes.
+pub(crate) fn read_sealed(fd: BorrowedFd<'_>, len: u64) -> io::Result<Vec<u8>> {
+    let refuse = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    if !fcntl_get_seals(fd)?.contains(PAYLOAD_SEALS) {
+        return refuse("a payload's memfd is sealed");
+    }
+    if u64::try_from(fstat(fd)?.st_size) != Ok(len) {
+        return refuse("a payload's memfd has the size that was announced");
+    }
+    let Ok(size) = usize::try_from(len) else { return refuse("a payload fits the memory") };
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size)?;
+    while bytes.len() < size {
+        let at = bytes.len() as u64;
+        let mut spare = rustix::buffer::spare_capacity(&mut bytes);
+        match rustix::io::pread(fd, &mut spare, at) {
+            Ok(0) => return refuse("a payload's memfd ends early"),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn what_is_not_sealed_is_refused() {
+        let (_, fd) = Segment::create("test", 8192, 4096).unwrap();
+        assert!(Segment::map(fd.as_fd(), 8192, Access::ReadWrite).is_err());
+        seal_response(&fd).unwrap();
+        assert!(Segment::map(fd.as_fd(), 4096, Access::ReadWrite).is_err(), "another size");
+        assert!(Segment::map(fd.as_fd(), 8192, Access::ReadWrite).is_ok());
+        assert!(ftruncate(&fd, 0).is_err(), "the size is sealed");
+        assert!(read_sealed(fd.as_fd(), 8192).is_err(), "a payload is write-sealed");
+    }
+
+    #[test]
+    fn a_request_segment_cannot_be_mapped_writable_again() {
+        let (mine, fd) = Segment::create("test", 8192, 4096).unwrap();
+        seal_request(&fd).unwrap();
+        assert!(Segment::map(fd.as_fd(), 8192, Access::ReadWrite).is_err());
+        let theirs = Segment::map(fd.as_fd(), 8192, Access::ReadOnly).unwrap();
+        mine.words(0..64)[3].store(7, Ordering::Relaxed);
+        assert_eq!(theirs.words(0..64)[3].load(Ordering::Relaxed), 7);
+        mine.write(4096, b"block");
+        assert_eq!(theirs.with_block(4096, 5, <[u8]>::to_vec), b"block");
+        assert_eq!(mine.copy_out(4096, 5), b"block");
+    }
+
+    #[test]
+    fn a_payload_comes_back_whole() {
+        let bytes: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        let fd = sealed_memfd("test", &bytes).unwrap();
+        assert_eq!(read_sealed(fd.as_fd(), bytes.len() as u64).unwrap(), bytes);
+        assert!(read_sealed(fd.as_fd(), 5).is_err());
+    }
+}

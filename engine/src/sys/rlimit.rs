@@ -1,0 +1,36 @@
+//! Resource limits of a worker.
+
+use std::io;
+
+use amphi_protocol::WorkerLimits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Applies what is set; core dumps are off unless asked for.
+pub(crate) fn apply(limits: &WorkerLimits) -> io::Result<()> {
+    set(Resource::Core, limits.core.unwrap_or(0))?;
+    if let Some(count) = limits.nofile {
+        set(Resource::Nofile, count)?;
+    }
+    if let Some(bytes) = limits.fsize {
+        set(Resource::Fsize, bytes)?;
+    }
+    if let Some(bytes) = limits.memory {
+        // RLIMIT_DATA counts private writable memory, not lanes and payloads.
+        set(Resource::Data, private_bytes()?.saturating_add(bytes))?;
+    }
+    Ok(())
+}
+
+/// Lowers a limit; never above what is allowed already.
+fn set(resource: Resource, value: u64) -> io::Result<()> {
+    let maximum = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
+    Ok(setrlimit(resource, Rlimit { current: Some(maximum), maximum: Some(maximum) })?)
+}
+
+/// What the process has of it now.
+fn private_bytes() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmData in /proc/self/status"))
+}

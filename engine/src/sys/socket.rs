@@ -1,0 +1,129 @@
+//! A pair of connected SEQPACKET sockets that carry messages and descriptors.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
+};
+
+use amphi_protocol::MESSAGE_BYTES_MAX;
+
+/// The most descriptors that one message carries.
+const DESCRIPTORS_MAX: usize = 3;
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// What a receiver finds.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Message { bytes: Vec<u8>, fds: Vec<OwnedFd> },
+    Empty,
+    Closed,
+}
+
+impl Channel {
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let (left, right) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(left), Self(right)))
+    }
+
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
+    /// Sends without blocking; a full socket is `WouldBlock`.
+    pub(crate) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors"));
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        loop {
+            match sendmsg(&self.0, &[IoSlice::new(bytes)], &mut ancillary, flags) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Receives without blocking. More than `max_fds` descriptors, or any that did not fit, are
+    /// an error, and all that came are closed.
+    pub(crate) fn try_recv(&self, max_fds: usize) -> io::Result<Received> {
+        self.recv_with(max_fds, RecvFlags::DONTWAIT)
+    }
+
+    /// Receives, waiting for a message. For the forkserver and workers, which live by it.
+    pub(crate) fn recv(&self, max_fds: usize) -> io::Result<Received> {
+        self.recv_with(max_fds, RecvFlags::empty())
+    }
+
+    fn recv_with(&self, max_fds: usize, flags: RecvFlags) -> io::Result<Received> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let message = loop {
+            let buffer = &mut [IoSliceMut::new(&mut bytes)];
+            match recvmsg(&self.0, buffer, &mut ancillary, flags) {
+                Ok(message) => break message,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Received::Empty),
+                Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut fds = Vec::new();
+        for part in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = part {
+                fds.extend(received);
+            }
+        }
+        let cut = ReturnFlags::CTRUNC | ReturnFlags::TRUNC;
+        if message.flags.intersects(cut) || fds.len() > max_fds {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut"));
+        }
+        if message.bytes == 0 && fds.is_empty() {
+            return Ok(Received::Closed);
+        }
+        bytes.truncate(message.bytes);
+        Ok(Received::Message { bytes, fds })
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive_whole() {
+        let (left, right) = Channel::pair().unwrap();
+        assert!(matches!(right.try_recv(1).unwrap(), Received::Empty));
+        left.send(b"hello", &[left.as_fd()]).unwrap();
+        let Received::Message { bytes, fds } = right.try_recv(1).unwrap() else { panic!() };
+        assert_eq!((bytes.as_slice(), fds.len()), (b"hello".as_slice(), 1));
+        left.send(b"two", &[left.as_fd(), left.as_fd()]).unwrap();
+        assert!(right.try_recv(1).is_err(), "more descriptors than expected");
+        drop((left, fds));
+        assert!(matches!(right.try_recv(1).unwrap(), Received::Closed));
+    }
+}

@@ -1,0 +1,296 @@
+//! The thread pool: tasks on threads of the host, each under a token of the core budget.
+//!
+//! Role: the engine pushes, pool threads (or a caller that waits) run. Not here: placement.
+//!
+//! # Invariants
+//! 1. A thread pops only while it holds a token, and gives it back before it sleeps.
+//! 2. A task in the injector has an awake searcher, a running thread, or a thread that waits for
+//!    a token (the budget will call): see [`sleep`](self::sleep).
+//! 3. A panic in a job is an outcome; no thread of the pool ends before the pool does.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crossbeam::deque::{Injector, Steal};
+use crossbeam::sync::Parker;
+use parking_lot::{Condvar, Mutex};
+
+use self::sleep::Sleep;
+use crate::budget::{Appetite, Budget, TokenUser};
+use crate::ctx::{Ctx, Signals};
+use crate::home::Home;
+use crate::limits::STACK_BYTES;
+use crate::policy::Placement;
+use crate::room::Room;
+use crate::sys;
+use crate::task::AnyTask;
+
+mod sleep;
+
+type Shared = Arc<dyn AnyTask>;
+
+/// Rounds a thread looks for work before it sleeps; each is a few dozen nanoseconds. Long enough
+/// to bridge the caller's turnaround, shorter than the wake-up (8–10 µs for the caller) it saves.
+const SEARCH_ROUNDS: u32 = 200;
+
+/// Rounds a caller looks at its task before it sleeps.
+const JOIN_ROUNDS: u32 = 1000;
+
+/// See the module.
+pub(crate) struct Threads {
+    injector: Injector<Shared>,
+    sleep: Sleep,
+    budget: Arc<Budget>,
+    appetite: Appetite,
+    room: Arc<Room>,
+    home: Arc<Home>,
+    /// What each thread runs, so that closing the engine can settle it.
+    current: Vec<Mutex<Option<Shared>>>,
+    starting: Mutex<Option<Vec<Parker>>>,
+    is_started: AtomicBool,
+    is_closing: AtomicBool,
+    alive: Mutex<usize>,
+    all_ended: Condvar,
+    finished: AtomicUsize,
+}
+
+impl Threads {
+    /// A pool of as many threads as the budget has cores. They are started by the first task.
+    pub(crate) fn new(budget: Arc<Budget>, room: Arc<Room>, home: Arc<Home>) -> Arc<Self> {
+        let count = budget.cores();
+        let parkers: Vec<Parker> = (0..count).map(|_| Parker::new()).collect();
+        let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+        Arc::new_cyclic(|weak: &Weak<Self>| Self {
+            injector: Injector::new(),
+            sleep: Sleep::new(unparkers),
+            appetite: budget.join(weak.clone() as Weak<dyn TokenUser>),
+            budget,
+            room,
+            home,
+            current: (0..count).map(|_| Mutex::new(None)).collect(),
+            starting: Mutex::new(Some(parkers)),
+            is_started: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            alive: Mutex::new(0),
+            all_ended: Condvar::new(),
+            finished: AtomicUsize::new(0),
+        })
+    }
+
+    /// Queues a task and sees to it that somebody looks.
+    #[inline]
+    pub(crate) fn push(self: &Arc<Self>, task: Shared) {
+        if !self.is_started.load(Ordering::Relaxed) {
+            self.start();
+        }
+        self.injector.push(task);
+        // A thread that waits for a token will be called by the budget, and looks then.
+        if !self.appetite.is_hungry() {
+            self.sleep.notify();
+        }
+    }
+
+    #[cold]
+    fn start(self: &Arc<Self>) {
+        let mut starting = self.starting.lock();
+        let Some(parkers) = starting.take() else { return };
+        for (index, parker) in parkers.into_iter().enumerate() {
+            let pool = Arc::clone(self);
+            *self.alive.lock() += 1;
+            let thread = std::thread::Builder::new()
+                .name(format!("amphi-thread-{index}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || pool.run(index, &parker));
+            if thread.is_err() {
+                // Fewer threads serve the same queue; without any, callers run tasks in `help`.
+                *self.alive.lock() -= 1;
+            }
+        }
+        self.is_started.store(true, Ordering::Relaxed);
+    }
+
+    /// One thread's life.
+    fn run(self: Arc<Self>, index: usize, parker: &Parker) {
+        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Thread, Arc::new(Nobody));
+        self.sleep.begin_search();
+        loop {
+            if self.budget.take_or_wait(&self.appetite) {
+                self.work(index, &mut cx);
+                self.budget.give_back();
+                self.search();
+            }
+            if self.is_closing.load(Ordering::Relaxed) && self.injector.is_empty() {
+                break;
+            }
+            let may_go_on = || !self.injector.is_empty() && !self.appetite.is_hungry();
+            let closing = || self.is_closing.load(Ordering::Relaxed);
+            self.sleep.sleep(index, parker, || may_go_on() || closing());
+        }
+        self.sleep.end_search();
+        let mut alive = self.alive.lock();
+        *alive -= 1;
+        if *alive == 0 {
+            self.all_ended.notify_all();
+        }
+    }
+
+    /// Runs tasks while there are any, under one token. Enters as a searcher and leaves as one.
+    fn work(&self, index: usize, cx: &mut Ctx) {
+        let mut searching = true;
+        while let Some(task) = self.pop() {
+            if searching && self.sleep.end_search() && !self.injector.is_empty() {
+                // This was the only searcher and there is more: somebody else looks on.
+                self.sleep.notify();
+            }
+            searching = false;
+            self.run_task(index, cx, task);
+            if self.budget.is_wanted() {
+                break;
+            }
+        }
+        if !searching {
+            self.sleep.begin_search();
+        }
+    }
+
+    /// Looks for work a little longer, without a token.
+    fn search(&self) {
+        for round in 0..SEARCH_ROUNDS {
+            if !self.injector.is_empty() || self.budget.cores() == 1 {
+                return;
+            }
+            if round % 64 == 63 {
+                std::thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn pop(&self) -> Option<Shared> {
+        loop {
+            match self.injector.steal() {
+                Steal::Success(task) => {
+                    if task.core().claim() {
+                        return Some(task);
+                    }
+                }
+                Steal::Empty => return None,
+                Steal::Retry => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    fn run_task(&self, index: usize, cx: &mut Ctx, task: Shared) {
+        self.room.leave();
+        task.core().bind(Placement::Thread);
+        cx.begin(Arc::clone(&task) as Arc<dyn Signals>);
+        *self.current[index].lock() = Some(Arc::clone(&task));
+        task.run_here(cx);
+        *self.current[index].lock() = None;
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The caller will block for `task`: run it here if it has not started and a core is free,
+    /// else look at it a little longer than it takes to be woken.
+    pub(crate) fn help(&self, task: &Shared, may_run: bool) {
+        let core = task.core();
+        if may_run && !core.no_caller_run && core.is_waiting() && self.budget.take() {
+            if core.claim() {
+                self.room.leave();
+                self.run_inline(task);
+            }
+            self.budget.give_back();
+        }
+        if self.budget.cores() == 1 {
+            return;
+        }
+        for _ in 0..JOIN_ROUNDS {
+            if core.is_settled() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Runs a task that was never queued on the calling thread; false: no core is free, or the
+    /// job wants a thread of its own.
+    pub(crate) fn run_now(&self, task: &Shared) -> bool {
+        if task.core().no_caller_run || !self.budget.take() {
+            return false;
+        }
+        if task.core().claim() {
+            self.room.leave();
+            self.run_inline(task);
+        }
+        self.budget.give_back();
+        true
+    }
+
+    /// Runs a claimed task on the calling thread, under a token that the caller holds.
+    pub(crate) fn run_inline(&self, task: &Shared) {
+        task.core().bind(Placement::Thread);
+        let signals = Arc::clone(task) as Arc<dyn Signals>;
+        let cx = Ctx::new(Arc::clone(&self.home), Placement::Thread, signals);
+        task.run_here(&cx);
+    }
+
+    /// Lets the threads end once the queue is empty, and waits for them until `deadline`.
+    /// Returns false where some still run.
+    pub(crate) fn close(&self, deadline: Duration) -> bool {
+        self.is_closing.store(true, Ordering::Relaxed);
+        self.starting.lock().take();
+        self.sleep.wake_all();
+        let mut alive = self.alive.lock();
+        while *alive > 0 {
+            let left = deadline.saturating_sub(sys::clock::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.all_ended.wait_for(&mut alive, left.min(Duration::from_millis(10)));
+            self.sleep.wake_all();
+        }
+        true
+    }
+
+    /// Every task that no thread has started, and those that threads are running: for settling
+    /// them when the engine ends.
+    pub(crate) fn abandon(&self) -> (Vec<Shared>, Vec<Shared>) {
+        let mut waiting = Vec::new();
+        while let Some(task) = self.pop() {
+            self.room.leave();
+            waiting.push(task);
+        }
+        let running = self.current.iter().filter_map(|current| current.lock().clone()).collect();
+        (waiting, running)
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.budget.cores()
+    }
+
+    /// Tasks that pool threads have run.
+    pub(crate) fn finished(&self) -> usize {
+        self.finished.load(Ordering::Relaxed)
+    }
+}
+
+impl TokenUser for Threads {
+    fn token_is_free(&self) {
+        if !self.sleep.wake_one() {
+            // Every thread is awake and will look, or there are none: nobody here waits.
+            self.budget.pass_on();
+        }
+    }
+}
+
+/// The signals of a context between two tasks.
+struct Nobody;
+
+impl Signals for Nobody {
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn progress(&self, _done: u64, _total: u64) {}
+}

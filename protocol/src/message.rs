@@ -1,0 +1,234 @@
+//! What travels in a slot: requests, replies, and where their bytes lie.
+
+use crate::error::Violation;
+use crate::layout::{INPUT_INLINE, OUTPUT_INLINE};
+
+/// Where a request's input lies.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// In the slot: at most [`INPUT_INLINE`] bytes.
+    Inline(&'a [u8]),
+    /// In a block of REQ's arena, by its offset from the start of the mapping.
+    Block {
+        /// Offset in bytes.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// In a sealed memfd that was sent before.
+    Memfd {
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+/// A block of RSP's arena that the worker may fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// Offset from the start of the mapping.
+    pub offset: u64,
+    /// Its size in bytes; 0: no block.
+    pub capacity: u64,
+}
+
+impl Grant {
+    /// No block.
+    pub const NONE: Self = Self { offset: 0, capacity: 0 };
+}
+
+/// What the host publishes.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Index in the job table.
+    pub job: u32,
+    /// Not used yet; 0.
+    pub flags: u32,
+    /// The encoded input.
+    pub input: Input<'a>,
+    /// Where the output may go.
+    pub grant: Grant,
+}
+
+/// What became of a task in a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// The output follows.
+    Ok,
+    /// The job's error follows.
+    Failed,
+    /// The panic's text follows.
+    Panicked,
+    /// The job saw its cancel token and returned an error.
+    CancelledSeen,
+    /// Input or output could not be coded; the text follows.
+    Codec,
+    /// The output is above the limit; its size and the limit follow as two words.
+    TooLarge,
+}
+
+impl ReplyKind {
+    pub(crate) const fn number(self) -> u64 {
+        match self {
+            Self::Ok => 1,
+            Self::Failed => 2,
+            Self::Panicked => 3,
+            Self::CancelledSeen => 4,
+            Self::Codec => 5,
+            Self::TooLarge => 6,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u64) -> Result<Self, Violation> {
+        Ok(match number {
+            1 => Self::Ok,
+            2 => Self::Failed,
+            3 => Self::Panicked,
+            4 => Self::CancelledSeen,
+            5 => Self::Codec,
+            6 => Self::TooLarge,
+            _ => return Err(Violation::new("a reply has a known kind", number)),
+        })
+    }
+}
+
+/// Where a reply's bytes lie, as the worker says.
+#[derive(Debug, Clone, Copy)]
+pub enum Output<'a> {
+    /// In the slot: at most [`OUTPUT_INLINE`] bytes.
+    Inline(&'a [u8]),
+    /// In the granted block.
+    Block {
+        /// Length in bytes.
+        len: u64,
+    },
+    /// In a sealed memfd that was sent before.
+    Memfd {
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+/// A private copy of bytes that lay in a slot.
+#[derive(Clone, Copy)]
+pub struct InlineBytes<const N: usize> {
+    pub(crate) bytes: [u8; N],
+    pub(crate) len: usize,
+}
+
+impl<const N: usize> std::ops::Deref for InlineBytes<N> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl<const N: usize> std::fmt::Debug for InlineBytes<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("InlineBytes").field(&self.len).finish()
+    }
+}
+
+/// Where a reply's bytes lie, checked.
+#[derive(Debug, Clone, Copy)]
+pub enum Storage {
+    /// They came with the slot.
+    Inline(InlineBytes<OUTPUT_INLINE>),
+    /// In the block that the ledger granted.
+    Block {
+        /// Length in bytes, at most the grant's.
+        len: u64,
+    },
+    /// In a memfd that the worker sent.
+    Memfd {
+        /// Length in bytes, as the worker says.
+        len: u64,
+    },
+}
+
+/// One finished task, as the host sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Done {
+    /// Its sequence in the lane.
+    pub seq: u64,
+    /// What became of it.
+    pub kind: ReplyKind,
+    /// Where its bytes lie.
+    pub output: Storage,
+    /// How long the job ran, in ns, as the worker says.
+    pub run_ns: u64,
+}
+
+/// What the host finds at the oldest task of a lane.
+#[derive(Debug, Clone, Copy)]
+pub enum Event {
+    /// It is done.
+    Done(Done),
+    /// It wants room for an output of `len` bytes.
+    NeedSpace {
+        /// Its sequence.
+        seq: u64,
+        /// Bytes it wants.
+        len: u64,
+    },
+}
+
+/// The host's answer to a wish for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantAnswer {
+    /// This block.
+    Block(Grant),
+    /// Make a memfd and send it.
+    Memfd,
+    /// The output is above the limit.
+    Refused,
+}
+
+/// How far a task in a lane is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Not claimed.
+    Queued,
+    /// Claimed.
+    Running,
+    /// Waits for room.
+    NeedSpace,
+    /// Has been answered.
+    Granted,
+    /// Done, not harvested.
+    Done,
+}
+
+/// What a worker has claimed.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimed {
+    /// Its sequence in the lane.
+    pub seq: u64,
+    /// Index in the job table.
+    pub job: u32,
+    /// Not used yet.
+    pub flags: u32,
+    /// Where its input lies.
+    pub input: ClaimedInput,
+    /// Where its output may go.
+    pub grant: Grant,
+}
+
+/// Where a claimed task's input lies.
+#[derive(Debug, Clone, Copy)]
+pub enum ClaimedInput {
+    /// It came with the slot.
+    Inline(InlineBytes<INPUT_INLINE>),
+    /// In a block of REQ.
+    Block {
+        /// Offset from the start of the mapping.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// In a memfd that was sent before.
+    Memfd {
+        /// Length in bytes.
+        len: u64,
+    },
+}
