@@ -11,36 +11,49 @@ use std::time::Duration;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// A reading of the CPU clocks of a process tree.
-#[derive(Debug, Clone, Default)]
-pub struct Reading(HashMap<i32, Duration>);
+/// The CPU clocks of a process tree at the beginning of something.
+#[derive(Debug)]
+pub struct Meter {
+    others: HashMap<i32, Duration>,
+    own: Duration,
+}
 
-/// Reads the clocks of this process and all its descendants.
-pub fn read() -> Reading {
-    let own = Pid::this().as_raw();
-    let mut reading = HashMap::new();
-    let mut open = vec![own];
+impl Meter {
+    /// Reads every clock; this process's own last, so that the reading itself does not count.
+    pub fn start() -> Self {
+        let others = descendants();
+        Self { others, own: own_clock() }
+    }
+
+    /// The CPU time spent since the start: own clock first, for the same reason. A process that
+    /// is new counts from its start.
+    pub fn stop(&self) -> Duration {
+        let own = own_clock().saturating_sub(self.own);
+        let before = |pid| self.others.get(pid).copied().unwrap_or_default();
+        descendants().iter().map(|(pid, now)| now.saturating_sub(before(pid))).sum::<Duration>() + own
+    }
+
+    /// How many other processes were read at the start.
+    pub fn descendants(&self) -> usize {
+        self.others.len()
+    }
+}
+
+fn own_clock() -> Duration {
+    clock_of(Pid::this().as_raw()).unwrap_or_default()
+}
+
+fn descendants() -> HashMap<i32, Duration> {
+    let mut clocks = HashMap::new();
+    let mut open = children(Pid::this().as_raw());
     while let Some(pid) = open.pop() {
         if let Some(used) = clock_of(pid)
-            && reading.insert(pid, used).is_none()
+            && clocks.insert(pid, used).is_none()
         {
             open.extend(children(pid));
         }
     }
-    Reading(reading)
-}
-
-impl Reading {
-    /// The CPU time spent since an earlier reading. A process that is new counts from its start.
-    pub fn since(&self, earlier: &Self) -> Duration {
-        let before = |pid| earlier.0.get(pid).copied().unwrap_or_default();
-        self.0.iter().map(|(pid, now)| now.saturating_sub(before(pid))).sum()
-    }
-
-    /// How many processes were read.
-    pub fn processes(&self) -> usize {
-        self.0.len()
-    }
+    clocks
 }
 
 fn clock_of(pid: i32) -> Option<Duration> {
@@ -66,7 +79,7 @@ mod tests {
 
     #[test]
     fn own_work_and_that_of_a_child_is_seen() {
-        let before = read();
+        let before = Meter::start();
         let mut child = Command::new("sh")
             .args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo; read line"])
             .stdin(Stdio::piped())
@@ -74,11 +87,11 @@ mod tests {
             .spawn()
             .unwrap();
         std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
-        let after = read();
+        let spent = before.stop();
+        let after = Meter::start();
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(after.processes() > before.processes());
-        assert!(after.since(&before) > Duration::from_millis(1));
-        assert_eq!(after.since(&after), Duration::ZERO);
+        assert!(after.descendants() > before.descendants());
+        assert!(spent > Duration::from_millis(1));
     }
 }

@@ -96,6 +96,11 @@ impl Room {
         }
     }
 
+    /// A task that had left waits again: it is never refused.
+    pub(crate) fn enter_again(&self) {
+        self.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tasks that wait now.
     pub(crate) fn waiting_tasks(&self) -> u64 {
         self.entered.load(Ordering::Relaxed).saturating_sub(self.left())
@@ -172,7 +177,7 @@ impl Room {
     pub(crate) async fn wait<R>(&self, mut attempt: impl FnMut() -> Option<R>) -> R {
         let mut registration: Option<Registration<'_>> = None;
         poll_fn(move |cx| {
-            registration = None;
+            drop(registration.take());
             if let Some(answer) = attempt() {
                 return Poll::Ready(answer);
             }
@@ -180,7 +185,7 @@ impl Room {
             registration = Some(Registration { room: self, ticket });
             match attempt() {
                 Some(answer) => {
-                    registration = None;
+                    drop(registration.take());
                     Poll::Ready(answer)
                 }
                 None => Poll::Pending,

@@ -21,7 +21,7 @@ use crate::policy::Placement;
 use crate::sys;
 
 pub(crate) use self::cell::Cell;
-pub(crate) use self::core::{Core, NO_SEAT, Port};
+pub(crate) use self::core::{Core, Port};
 
 mod cell;
 mod core;

@@ -82,6 +82,11 @@ impl HostLane {
         self.in_flight
     }
 
+    /// The sequence of the next publication.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
     /// The oldest task in the lane.
     #[inline]
     pub fn oldest(&self) -> Option<u64> {

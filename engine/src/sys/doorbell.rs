@@ -76,13 +76,12 @@ pub(crate) enum Interest {
 #[derive(Debug)]
 pub(crate) struct Reactor {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
 }
 
 impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, events: Vec::with_capacity(64) })
+        Ok(Self { epoll })
     }
 
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
@@ -98,11 +97,11 @@ impl Reactor {
     }
 
     /// Sleeps until something happens; the tokens of what did.
-    pub(crate) fn wait(&mut self, tokens: &mut Vec<u64>) -> io::Result<()> {
+    pub(crate) fn wait(&self, tokens: &mut Vec<u64>) -> io::Result<()> {
         tokens.clear();
-        self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), None) {
-            Ok(_) => tokens.extend(self.events.iter().map(|event| event.data.u64())),
+        let mut events = Vec::<epoll::Event>::with_capacity(64);
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            Ok(_) => tokens.extend(events.iter().map(|event| event.data.u64())),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -146,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_bell_that_is_never_read_rings_again() {
-        let (mut reactor, bell) = (Reactor::new().unwrap(), Bell::new().unwrap());
+        let (reactor, bell) = (Reactor::new().unwrap(), Bell::new().unwrap());
         reactor.add(&bell, 7, Interest::Edge).unwrap();
         let mut tokens = Vec::new();
         for _ in 0..3 {
@@ -158,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_alarm_goes_off() {
-        let (mut reactor, alarm) = (Reactor::new().unwrap(), Alarm::new().unwrap());
+        let (reactor, alarm) = (Reactor::new().unwrap(), Alarm::new().unwrap());
         reactor.add(&alarm, 9, Interest::Edge).unwrap();
         let mut tokens = Vec::new();
         for _ in 0..2 {

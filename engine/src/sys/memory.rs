@@ -192,8 +192,7 @@ pub(crate) fn read_sealed(fd: BorrowedFd<'_>, len: u64) -> io::Result<Vec<u8>> {
     bytes.try_reserve_exact(size)?;
     while bytes.len() < size {
         let at = bytes.len() as u64;
-        let mut spare = rustix::buffer::spare_capacity(&mut bytes);
-        match rustix::io::pread(fd, &mut spare, at) {
+        match rustix::io::pread(fd, rustix::buffer::spare_capacity(&mut bytes), at) {
             Ok(0) => return refuse("a payload's memfd ends early"),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

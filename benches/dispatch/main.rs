@@ -1,0 +1,84 @@
+//! `dispatch`: what it costs to hand a tiny job to somebody else and take the answer back.
+//!
+//! One run measures every system in every case, interleaved: round by round, case by case, each
+//! system gets one slice, and the order turns by one system a round. See `benches/README.md` for
+//! what a case means.
+//!
+//! Some systems need a second process that runs this very binary. Each knows its own children by
+//! a marker of its own: procspawn's by `procspawn::init` (which must come first in `main`),
+//! amphi's before `main` by [`amphi::app!`], ours by [`roles::take_over`].
+
+use std::process::ExitCode;
+
+use amphi_benches::{Options, Row, Tally, json, machine};
+
+use crate::case::Plan;
+use crate::systems::System;
+
+mod case;
+mod drive;
+mod reach;
+mod report;
+mod roles;
+mod systems;
+
+const BENCH: &str = "dispatch";
+
+fn main() -> ExitCode {
+    procspawn::init();
+    if roles::take_over() {
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    let plan = Plan::of(&options);
+    let machine = machine::describe();
+    let mut systems = systems::start(&options);
+    let tally = measure(&mut systems, &plan);
+    let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
+    drop(systems);
+
+    let mut rows = tally.rows(BENCH);
+    rows.extend(report::ratio_rows(&tally, &names, &plan));
+    rows.extend(reach::rows(&tally));
+    rows.push(Row::machine(BENCH, report::machine_fields(&machine, &plan)));
+    let written = json::write(BENCH, &rows);
+    if options.json_only {
+        print!("{}", json::text(&rows));
+    } else {
+        report::print(&tally, &names, &plan, &machine);
+        reach::print(&tally);
+    }
+    match written {
+        Ok(path) => eprintln!("rows: {}", path.display()),
+        Err(error) => {
+            eprintln!("the rows could not be written: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs all rounds.
+fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Tally {
+    let mut tally = Tally::new();
+    let count = systems.len();
+    for round in 0..plan.rounds {
+        eprint!("\rround {} of {} ", round + 1, plan.rounds);
+        for &case in &plan.cases {
+            for turn in 0..count {
+                let system = &mut systems[(turn + round) % count];
+                if system.runs(case) {
+                    drive::slice(system.as_mut(), case, plan, round, &mut tally);
+                }
+            }
+        }
+    }
+    eprintln!();
+    tally
+}

@@ -1,0 +1,52 @@
+//! This binary as somebody else: the second process of a system that is not a library's own.
+//!
+//! A child is the same program with [`ROLE`] in its environment. It dies with the thread that
+//! started it, so a killed bench leaves nothing.
+
+use std::env;
+use std::io;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::systems::{bare_lane, futex, ipc_echo};
+
+const ROLE: &str = "AMPHI_BENCH_ROLE";
+const ARGUMENT: &str = "AMPHI_BENCH_ARGUMENT";
+
+/// A child of ours; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Peer(Child);
+
+impl Peer {
+    /// Starts this binary in a role, with something as its standard input.
+    pub(crate) fn start(role: &str, argument: &str, stdin: Stdio) -> io::Result<Self> {
+        let child = Command::new(env::current_exe()?)
+            .env(ROLE, role)
+            .env(ARGUMENT, argument)
+            .stdin(stdin)
+            .spawn()?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Does the work of the role this process was started in; false: it is the bench itself.
+pub(crate) fn take_over() -> bool {
+    let Ok(role) = env::var(ROLE) else { return false };
+    let argument = env::var(ARGUMENT).unwrap_or_default();
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    match role.as_str() {
+        bare_lane::ROLE => bare_lane::serve(argument.parse().expect("a number of spins")),
+        futex::ROLE => futex::serve(),
+        ipc_echo::ROLE => ipc_echo::serve(argument),
+        _ => panic!("{ROLE}={role} is no role of this bench"),
+    }
+    true
+}

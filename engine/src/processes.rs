@@ -1,0 +1,48 @@
+//! The process side: a queue of tasks bound for workers, a seat for each worker, the supervisor.
+//!
+//! There is no dispatcher thread: whoever submits or harvests dispatches, under one lock. The
+//! supervisor thread alone starts workers, reads their sockets and learns of deaths.
+//!
+//! One task's way: [`Processes::push`] → `dispatch` (a seat and a token, bytes into the lane) →
+//! the worker → `harvest` → its cell is settled, by whoever polls: a waiter, a submitter, or the
+//! supervisor when a bell rings.
+//!
+//! # Invariants
+//! 1. A seat holds a token exactly while its lane has a task in flight.
+//! 2. A task is in the queue (waiting), in one flight (claimed), or settled.
+//! 3. Nothing is settled, woken or given back under the lock: [`After`] does it.
+
+#[cfg(target_os = "linux")]
+mod after;
+#[cfg(target_os = "linux")]
+mod dispatch;
+#[cfg(target_os = "linux")]
+pub(crate) mod forkserver;
+#[cfg(target_os = "linux")]
+mod harvest;
+#[cfg(target_os = "linux")]
+mod link;
+#[cfg(target_os = "linux")]
+mod pool;
+#[cfg(target_os = "linux")]
+mod starter;
+#[cfg(target_os = "linux")]
+mod supervisor;
+#[cfg(target_os = "linux")]
+mod wait;
+#[cfg(target_os = "linux")]
+mod worker;
+
+#[cfg(not(target_os = "linux"))]
+mod absent;
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) use self::absent::Processes;
+#[cfg(target_os = "linux")]
+pub(crate) use self::after::After;
+#[cfg(target_os = "linux")]
+pub(crate) use self::pool::Processes;
+
+/// Marks a child of the engine in its environment; it is removed there at once.
+#[cfg(target_os = "linux")]
+pub(crate) const MARKER: &str = "AMPHI_FORKSERVER";

@@ -1,0 +1,208 @@
+//! Taking replies out of lanes, answering wishes for room, and killing for a clock.
+
+use std::sync::Arc;
+
+use amphi_protocol::{BLOCK_MAX, Done, Event, Grant, GrantAnswer, Stage, Storage};
+
+use super::After;
+use super::after::{Finished, Source};
+use super::link::Link;
+use super::pool::{Inner, Processes};
+use crate::error::TaskError;
+use crate::outcome::Failure;
+
+impl Processes {
+    pub(super) fn harvest_all(&self, inner: &mut Inner, after: &mut After) {
+        for index in 0..inner.seats.len() {
+            self.harvest(inner, u32::try_from(index).expect("few seats"), after);
+        }
+    }
+
+    /// Takes everything out of one lane that is done.
+    pub(super) fn harvest(&self, inner: &mut Inner, index: u32, after: &mut After) {
+        let Some(seat) = inner.seats.get_mut(index as usize) else { return };
+        let generation = seat.generation;
+        let Some(link) = &mut seat.link else { return };
+        if link.host.in_flight() == 0 {
+            return;
+        }
+        let lane = Arc::clone(&link.lane);
+        let mut finished = 0;
+        loop {
+            match link.host.poll(lane.req(), lane.rsp()) {
+                Ok(None) => break,
+                Ok(Some(Event::Done(done))) => {
+                    if let Some(task) = self.finish(link, done, (index, generation)) {
+                        after.finish(task);
+                        finished += 1;
+                    }
+                }
+                Ok(Some(Event::NeedSpace { seq, len })) => {
+                    let answer = self.room_for(link, seq, len);
+                    match link.host.grant(lane.req(), lane.rsp(), seq, answer) {
+                        Ok(true) => after.wake(&lane, seq),
+                        Ok(false) => {}
+                        Err(violation) => link.break_off(violation.to_string()),
+                    }
+                }
+                Err(violation) => {
+                    link.break_off(violation.to_string());
+                    break;
+                }
+            }
+        }
+        if finished > 0 {
+            let first = link.finished == 0;
+            link.finished += finished;
+            if first {
+                inner.restarts.succeeded();
+            }
+        }
+    }
+
+    fn finish(&self, link: &mut Link, done: Done, seat: (u32, u64)) -> Option<Finished> {
+        link.read_records();
+        let flight = link.take_flight(done.seq)?;
+        let (mut output, lane) = (flight.output, Arc::clone(&link.lane));
+        let (source, bytes) = match done.output {
+            Storage::Inline(bytes) => (Source::Here(bytes.to_vec()), bytes.len() as u64),
+            Storage::Block { len } => {
+                let block = output.take()?;
+                let size = usize::try_from(len).unwrap_or(0);
+                (Source::Block { lane, block, len: size }, len)
+            }
+            Storage::Memfd { len } => match link.take_payload(done.seq) {
+                Some(fd) => (Source::Memfd { fd, len }, len),
+                None => {
+                    link.break_off("it announced a memfd and sent none".to_owned());
+                    (Source::Here(Vec::new()), 0)
+                }
+            },
+        };
+        if let Some(entry) = self.home.table.entry(flight.task.core().job) {
+            entry.observe(done.run_ns, bytes);
+        }
+        link.free_blocks(flight.input, output);
+        Some(Finished {
+            task: flight.task,
+            kind: done.kind,
+            source,
+            seat: seat.0,
+            generation: seat.1,
+        })
+    }
+
+    fn room_for(&self, link: &mut Link, seq: u64, len: u64) -> GrantAnswer {
+        if len > self.limits.output_bytes_max {
+            return GrantAnswer::Refused;
+        }
+        let block = if len <= BLOCK_MAX { link.outputs.allocate(len) } else { None };
+        let Some(block) = block else { return GrantAnswer::Memfd };
+        let grant = Grant { offset: block.offset, capacity: block.capacity };
+        match link.flight(seq) {
+            Some(flight) => {
+                let before = flight.output.replace(block);
+                link.free_blocks(None, before);
+                GrantAnswer::Block(grant)
+            }
+            None => {
+                link.free_blocks(None, Some(block));
+                GrantAnswer::Memfd
+            }
+        }
+    }
+
+    /// Ends the flight of `seq` with `failure`: taken back if it has not started, else its worker
+    /// is killed. Neighbours that have not started are queued again first, so that no other task
+    /// is hit.
+    pub(super) fn kill_flight(
+        &self,
+        inner: &mut Inner,
+        index: u32,
+        seq: u64,
+        failure: Failure,
+        after: &mut After,
+    ) {
+        self.take_back_others(inner, index, seq);
+        self.harvest(inner, index, after);
+        let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
+        if link.flight(seq).is_none() {
+            return;
+        }
+        let lane = Arc::clone(&link.lane);
+        match link.host.stage(lane.rsp(), seq) {
+            Ok(Stage::Queued) if link.host.revoke(lane.rsp(), seq) == Ok(true) => {
+                // The worker did not even begin for all the time it was given: it hangs.
+                if let Some(flight) = link.take_flight(seq) {
+                    link.free_blocks(flight.input, flight.output);
+                    after.fail(flight.task, failure);
+                }
+                link.kill();
+            }
+            Ok(Stage::Done) => self.harvest(inner, index, after),
+            Ok(_) => {
+                link.verdict = Some((seq, failure));
+                link.kill();
+            }
+            Err(violation) => link.break_off(violation.to_string()),
+        }
+    }
+
+    /// Takes every unstarted task but `seq` out of a lane and queues it again, in order, at the
+    /// head.
+    pub(super) fn take_back_others(&self, inner: &mut Inner, index: u32, seq: u64) {
+        let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
+        let lane = Arc::clone(&link.lane);
+        let mut seqs: Vec<u64> =
+            link.flights().map(|flight| flight.seq).filter(|other| *other != seq).collect();
+        seqs.sort_unstable();
+        // The last first, so that the worker cannot claim one that is about to be taken.
+        for other in seqs.into_iter().rev() {
+            match link.host.revoke(lane.rsp(), other) {
+                Ok(true) => {
+                    if let Some(flight) = link.take_flight(other) {
+                        link.free_blocks(flight.input, flight.output);
+                        flight.task.core().unclaim();
+                        self.room.enter_again();
+                        inner.queue.push_front(flight.task);
+                    }
+                }
+                Ok(false) => {}
+                Err(violation) => {
+                    link.break_off(violation.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What becomes of a task that was running when its worker died.
+    pub(super) fn outcome_of_death(link: &Link, oom: bool) -> Failure {
+        use amphi_protocol::Exit;
+        let stderr_tail = link.stderr_tail();
+        if let Some(text) = &link.broken {
+            let message = format!("the worker broke the protocol and was killed: {text}");
+            return TaskError::Lost { message };
+        }
+        match link.exit {
+            Some(Exit::Signal { signal, .. }) => {
+                let refused = signal == 6 && stderr_tail.contains("memory allocation of");
+                TaskError::Crashed {
+                    signal: Some(signal),
+                    exit_code: None,
+                    oom: refused || (signal == 9 && oom),
+                    stderr_tail,
+                }
+            }
+            Some(Exit::Code(code)) => TaskError::Crashed {
+                signal: None,
+                exit_code: Some(code),
+                oom: false,
+                stderr_tail,
+            },
+            None => TaskError::Lost {
+                message: "the worker and its forkserver died together".to_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The supervisor thread: it starts the forkserver and the workers, sleeps on all bells, pidfds
+//! and sockets, and cleans up after the dead. It has no timer but the alarm, so that an idle
+//! engine makes no wake-ups.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use amphi_protocol::{Death, Exit, FromForkserver, Verdict, WorkerId, decode};
+
+use super::After;
+use super::link::{Link, SeatState};
+use super::pool::{Inner, Processes};
+use super::starter::Starter;
+use crate::error::{Clock, Reason, TaskError};
+use crate::limits::{EXIT_STATUS_TIMEOUT, TAKE_BACK_AFTER};
+use crate::sys::clock;
+use crate::sys::doorbell::{Interest, Reactor};
+use crate::sys::process;
+use crate::sys::socket::Received;
+
+/// How far the first forkserver is.
+pub(super) enum Started {
+    Starting,
+    Ready,
+    Failed(String),
+}
+
+/// What an epoll token names: a kind, and for a worker's descriptors its seat and generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    Call,
+    Alarm,
+    ForkserverSocket,
+    ForkserverDeath,
+    Bell { seat: u32, generation: u64 },
+    Death { seat: u32, generation: u64 },
+    Socket { seat: u32, generation: u64 },
+    Stderr { seat: u32, generation: u64 },
+}
+
+impl Token {
+    pub(super) fn number(self) -> u64 {
+        let worker = |kind: u64, seat: u32, generation: u64| {
+            kind << 56 | u64::from(seat & 0xffff) << 40 | (generation & 0xff_ffff_ffff)
+        };
+        match self {
+            Self::Call => 0,
+            Self::Alarm => 1 << 56,
+            Self::ForkserverSocket => 2 << 56,
+            Self::ForkserverDeath => 3 << 56,
+            Self::Bell { seat, generation } => worker(4, seat, generation),
+            Self::Death { seat, generation } => worker(5, seat, generation),
+            Self::Socket { seat, generation } => worker(6, seat, generation),
+            Self::Stderr { seat, generation } => worker(7, seat, generation),
+        }
+    }
+
+    fn from_number(number: u64) -> Self {
+        let seat = (number >> 40) as u32 & 0xffff;
+        let generation = number & 0xff_ffff_ffff;
+        match number >> 56 {
+            0 => Self::Call,
+            1 => Self::Alarm,
+            2 => Self::ForkserverSocket,
+            3 => Self::ForkserverDeath,
+            4 => Self::Bell { seat, generation },
+            5 => Self::Death { seat, generation },
+            6 => Self::Socket { seat, generation },
+            _ => Self::Stderr { seat, generation },
+        }
+    }
+}
+
+/// Starts the thread.
+pub(super) fn spawn(pool: Arc<Processes>) -> io::Result<JoinHandle<()>> {
+    let reactor = Reactor::new()?;
+    reactor.add(&pool.call, Token::Call.number(), Interest::Edge)?;
+    reactor.add(&pool.alarm, Token::Alarm.number(), Interest::Edge)?;
+    std::thread::Builder::new().name("amphi-supervisor".to_owned()).spawn(move || {
+        let starter = Starter::new(Arc::clone(&pool));
+        Supervisor { pool, reactor, starter, oom_kills: process::oom_kills() }.run();
+    })
+}
+
+struct Supervisor {
+    pool: Arc<Processes>,
+    reactor: Reactor,
+    starter: Starter,
+    oom_kills: u64,
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        self.starter.start_forkserver(&self.reactor);
+        let mut tokens = Vec::new();
+        loop {
+            if self.reactor.wait(&mut tokens).is_err() {
+                return;
+            }
+            for token in &tokens {
+                self.handle(Token::from_number(*token));
+            }
+            if self.pool.inner.lock().closing {
+                self.starter.end();
+                let mut inner = self.pool.inner.lock();
+                inner.seats.iter_mut().for_each(|seat| drop(seat.link.take()));
+                return;
+            }
+            self.start_wanted();
+        }
+    }
+
+    fn handle(&mut self, token: Token) {
+        match token {
+            Token::Call => {}
+            Token::Alarm => self.look_at_deadlines(),
+            Token::ForkserverSocket => self.read_forkserver(),
+            Token::ForkserverDeath => {
+                self.read_forkserver();
+                self.starter.forkserver_died(&self.reactor);
+            }
+            Token::Bell { seat, generation } => self.on_bell(seat, generation),
+            Token::Death { seat, generation } => self.on_death(seat, generation),
+            Token::Socket { seat, generation } => self.on_socket(seat, generation),
+            Token::Stderr { seat, generation } => self.with_link(seat, generation, |link| {
+                link.read_stderr();
+            }),
+        }
+    }
+
+    fn with_link(&self, seat: u32, generation: u64, act: impl FnOnce(&mut Link)) {
+        let mut inner = self.pool.inner.lock();
+        if let Some(link) = inner.current(seat, generation) {
+            act(link);
+        }
+    }
+
+    fn on_bell(&self, index: u32, generation: u64) {
+        let mut after = After::default();
+        let mut inner = self.pool.inner.lock();
+        if let Some(link) = inner.current(index, generation) {
+            if link.pollers == 0 {
+                let lane = Arc::clone(&link.lane);
+                link.host.rearm(lane.req());
+            }
+            self.pool.harvest(&mut inner, index, &mut after);
+            self.pool.dispatch(&mut inner, &mut after);
+        }
+        drop(inner);
+        after.run(&self.pool);
+    }
+
+    fn on_socket(&self, index: u32, generation: u64) {
+        let mut after = After::default();
+        let mut inner = self.pool.inner.lock();
+        let Some(link) = inner.current(index, generation) else { return };
+        if link.read_socket() {
+            let lane = Arc::clone(&link.lane);
+            link.host.arm(lane.req());
+            inner.seats[index as usize].state = SeatState::Ready;
+            self.pool.dispatch(&mut inner, &mut after);
+        }
+        drop(inner);
+        after.run(&self.pool);
+    }
+
+    /// The worker is dead: what was done is harvested first, what had not started goes back into
+    /// the queue, and what was running waits for the exit status.
+    fn on_death(&mut self, index: u32, generation: u64) {
+        self.read_forkserver();
+        let mut after = After::default();
+        let pool = Arc::clone(&self.pool);
+        let mut inner = pool.inner.lock();
+        let Some(link) = inner.current(index, generation) else { return };
+        if let Some(pidfd) = link.pidfd.take() {
+            self.reactor.remove(&pidfd);
+        }
+        link.read_stderr();
+        let _ = link.read_socket();
+        pool.harvest(&mut inner, index, &mut after);
+        let Some(link) = inner.current(index, generation) else { return };
+        let lane = Arc::clone(&link.lane);
+        let mut unstarted = Vec::new();
+        for (seq, started) in link.host.remains(lane.rsp()) {
+            let Some(flight) = link.take_flight(seq) else { continue };
+            if started {
+                let verdict = link.verdict.take_if(|(killed, _)| *killed == seq);
+                link.lost.push((flight.task, verdict.map(|(_, failure)| failure)));
+            } else {
+                unstarted.push(flight.task);
+            }
+        }
+        for task in unstarted.into_iter().rev() {
+            task.core().unclaim();
+            pool.room.enter_again();
+            inner.queue.push_front(task);
+        }
+        let until = clock::now() + EXIT_STATUS_TIMEOUT;
+        inner.seats[index as usize].state = SeatState::Dying { until };
+        pool.alarm_by(&mut inner, until);
+        self.bury(&mut inner, index, &mut after);
+        pool.dispatch(&mut inner, &mut after);
+        drop(inner);
+        after.run(&pool);
+    }
+
+    /// Settles what a dead worker leaves, once it is known how it ended, and empties its seat.
+    fn bury(&mut self, inner: &mut Inner, index: u32, after: &mut After) {
+        let now = clock::now();
+        let seat = &mut inner.seats[index as usize];
+        let SeatState::Dying { until } = seat.state else { return };
+        let Some(link) = &mut seat.link else { return };
+        if link.exit.is_none() && !link.ordered && now < until {
+            return;
+        }
+        let kills = process::oom_kills();
+        let oom = std::mem::replace(&mut self.oom_kills, kills) < kills;
+        link.read_stderr();
+        for (task, verdict) in std::mem::take(&mut link.lost) {
+            let failure = verdict.unwrap_or_else(|| Processes::outcome_of_death(link, oom));
+            after.fail(task, failure);
+        }
+        let how = match (link.ordered && link.broken.is_none(), link.pid, link.finished) {
+            (true, ..) => Death::Ordered,
+            (_, None, _) => Death::BeforeReady,
+            (.., 0) => Death::BeforeFirstTask,
+            _ => Death::AfterWork,
+        };
+        let problem = describe(link);
+        seat.link = None;
+        seat.state = SeatState::Empty;
+        seat.generation += 1;
+        self.pool.replace(inner, index, how, problem, after);
+    }
+
+    fn read_forkserver(&mut self) {
+        while let Some(received) = self.starter.receive() {
+            let Received::Message { bytes, mut fds } = received else { return };
+            let Ok(message) = decode::<FromForkserver>(&bytes) else { continue };
+            match message {
+                FromForkserver::Ready { .. } => self.starter.forkserver_ready(),
+                FromForkserver::Failed { message, .. } => self.starter.forkserver_failed(message),
+                FromForkserver::Forked { id, pid } => {
+                    let Some(pidfd) = fds.pop() else { continue };
+                    let token = Token::Death { seat: id.seat, generation: id.generation };
+                    let mut inner = self.pool.inner.lock();
+                    match inner.current(id.seat, id.generation) {
+                        Some(link) => {
+                            let _ = self.reactor.add(&pidfd, token.number(), Interest::Level);
+                            link.pid = Some(pid);
+                            if link.ordered {
+                                process::kill(pidfd.as_fd());
+                            }
+                            link.pidfd = Some(pidfd);
+                        }
+                        None => process::kill(pidfd.as_fd()),
+                    }
+                }
+                FromForkserver::ForkFailed { id, errno } => {
+                    let error = io::Error::from_raw_os_error(errno);
+                    self.start_failed(id, format!("fork: {error}"));
+                }
+                FromForkserver::Exited { id, exit } => self.exited(id, exit),
+            }
+        }
+    }
+
+    fn exited(&mut self, id: WorkerId, exit: Exit) {
+        let mut after = After::default();
+        let pool = Arc::clone(&self.pool);
+        let mut inner = pool.inner.lock();
+        if let Some(link) = inner.current(id.seat, id.generation) {
+            link.exit = Some(exit);
+            self.bury(&mut inner, id.seat, &mut after);
+        }
+        pool.dispatch(&mut inner, &mut after);
+        drop(inner);
+        after.run(&pool);
+    }
+
+    /// A worker never came to be.
+    fn start_failed(&self, id: WorkerId, problem: String) {
+        let mut after = After::default();
+        let mut inner = self.pool.inner.lock();
+        let seat = &mut inner.seats[id.seat as usize];
+        if seat.generation == id.generation {
+            seat.link = None;
+            seat.state = SeatState::Empty;
+            seat.generation += 1;
+            self.pool.replace(&mut inner, id.seat, Death::BeforeReady, problem, &mut after);
+        }
+        drop(inner);
+        after.run(&self.pool);
+    }
+
+    /// Starts what dispatchers asked for.
+    fn start_wanted(&mut self) {
+        loop {
+            let wanted = {
+                let mut inner = self.pool.inner.lock();
+                if inner.start_after.is_some_and(|at| clock::now() < at) {
+                    return;
+                }
+                inner.start_after = None;
+                inner.seats.iter().position(|seat| seat.state == SeatState::Wanted)
+            };
+            let Some(index) = wanted else { return };
+            if !self.starter.is_ready() {
+                return; // READY, or the forkserver's death, comes back here
+            }
+            let index = u32::try_from(index).expect("few seats");
+            if let Err((id, error)) = self.starter.start_worker(&self.reactor, index) {
+                self.start_failed(id, error.to_string());
+            }
+        }
+    }
+
+    /// The alarm: clocks that kill, workers that do not get READY or whose exit status does not
+    /// come, prefetched tasks that are stuck.
+    fn look_at_deadlines(&mut self) {
+        let now = clock::now();
+        let mut after = After::default();
+        let pool = Arc::clone(&self.pool);
+        let mut inner = pool.inner.lock();
+        inner.alarm_at = None;
+        for index in 0..u32::try_from(inner.seats.len()).expect("few seats") {
+            pool.harvest(&mut inner, index, &mut after);
+            let seat = &mut inner.seats[index as usize];
+            let Some(link) = &mut seat.link else { continue };
+            let overdue = link.flights().find(|flight| flight.kill_at.is_some_and(|at| at <= now));
+            if let Some(seq) = overdue.map(|flight| flight.seq) {
+                let failure = TaskError::TimedOut { clock: Clock::KillAfter, killed: true };
+                pool.kill_flight(&mut inner, index, seq, failure, &mut after);
+            } else if link.host.in_flight() > 1 {
+                pool.take_back_stuck(&mut inner, index);
+            }
+            match inner.seats[index as usize].state {
+                SeatState::Starting { until } if until <= now => {
+                    if let Some(link) = inner.seats[index as usize].link.as_mut() {
+                        link.break_off("it was not READY in time".to_owned());
+                    }
+                }
+                SeatState::Dying { .. } => self.bury(&mut inner, index, &mut after),
+                _ => {}
+            }
+        }
+        pool.dispatch(&mut inner, &mut after);
+        if let Some(next) = inner.next_deadline(now) {
+            pool.alarm_by(&mut inner, next);
+        }
+        drop(inner);
+        after.run(&pool);
+    }
+}
+
+fn describe(link: &Link) -> String {
+    let end = match (&link.broken, &link.start_failure, link.exit) {
+        (Some(text), ..) | (_, Some(text), _) => text.clone(),
+        (.., Some(Exit::Signal { signal, .. })) => format!("it was ended by signal {signal}"),
+        (.., Some(Exit::Code(code))) => format!("it exited with code {code}"),
+        _ => "it died".to_owned(),
+    };
+    let tail = link.stderr_tail();
+    match tail.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("a worker could not serve: {end}; last words: {}", line.trim()),
+        None => format!("a worker could not serve: {end}"),
+    }
+}
+
+impl Processes {
+    /// A seat is empty after a death: the next worker, now or later, if there is work or there
+    /// was a worker to replace.
+    fn replace(
+        &self,
+        inner: &mut Inner,
+        index: u32,
+        how: Death,
+        problem: String,
+        after: &mut After,
+    ) {
+        let now = clock::now();
+        let wait = match inner.restarts.died(how, now) {
+            Verdict::Replace => None,
+            Verdict::After(delay) => Some(now + delay),
+            Verdict::Tripped { until } => Some(until),
+        };
+        if let Some(at) = wait {
+            inner.start_after = Some(at);
+            inner.problem = problem;
+            self.alarm_by(inner, at);
+        }
+        inner.seats[index as usize].state = SeatState::Wanted;
+        if inner.restarts.is_tripped(now) && !inner.serves() {
+            let text = inner.problem.clone();
+            for task in std::mem::take(&mut inner.queue) {
+                if task.core().claim() {
+                    self.room.leave();
+                    after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.clone())));
+                }
+            }
+        }
+    }
+
+    /// Prefetched tasks behind one that runs longer than predicted go back to the queue, where
+    /// another worker can take them; the job's prediction is raised so that this is not repeated.
+    fn take_back_stuck(&self, inner: &mut Inner, index: u32) {
+        let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
+        let Some(oldest) = link.host.oldest() else { return };
+        if let Some(flight) = link.flight(oldest) {
+            if let Some(entry) = self.home.table.entry(flight.task.core().job) {
+                let ns = u64::try_from(TAKE_BACK_AFTER.as_nanos()).unwrap_or(u64::MAX);
+                entry.observe(ns, entry.output_bytes());
+            }
+        }
+        self.take_back_others(inner, index, oldest);
+    }
+}
+
+impl Inner {
+    /// The link of a seat, if its holder is still the one that is meant.
+    pub(super) fn current(&mut self, seat: u32, generation: u64) -> Option<&mut Link> {
+        let seat = self.seats.get_mut(seat as usize)?;
+        seat.link.as_mut().filter(|_| seat.generation == generation)
+    }
+
+    fn next_deadline(&self, now: Duration) -> Option<Duration> {
+        let seats = self.seats.iter().flat_map(|seat| {
+            let own = match seat.state {
+                SeatState::Starting { until } | SeatState::Dying { until } => Some(until),
+                _ => None,
+            };
+            let kills = seat.link.iter().flat_map(Link::flights).filter_map(|f| f.kill_at);
+            let prefetched = seat.link.as_ref().is_some_and(|link| link.host.in_flight() > 1);
+            own.into_iter().chain(kills).chain(prefetched.then(|| now + TAKE_BACK_AFTER))
+        });
+        seats.chain(self.start_after).filter(|at| *at > now).min()
+    }
+}

@@ -1,0 +1,139 @@
+//! Waiting for a task in a lane: look at it for as long as a wake-up would cost, then sleep.
+//!
+//! One waiter of an engine spins at a time, and only where that has paid lately. While it does,
+//! the lane is disarmed: the worker rings no bell, the waiter takes the reply itself and no
+//! syscall is made by either side. Whoever leaves arms the lane again and polls once more
+//! (`protocol/README.md`, worker → host, H1–H3).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use amphi_protocol::looks_done;
+
+use super::After;
+use super::link::Lane;
+use super::pool::{Processes, Shared};
+use crate::sys::clock;
+
+/// The longest look: a little above what waking a parked worker takes (measured: 40–50 µs).
+const SPIN: Duration = Duration::from_micros(70);
+/// A job that runs longer than this is not looked at.
+const SERVICE_MAX: Duration = Duration::from_micros(100);
+/// The most waits that are not to spin after fruitless ones.
+const PENALTY_MAX: u32 = 256;
+
+impl Processes {
+    /// The caller will block for `task`: take its reply without sleeping, if it comes soon.
+    pub(crate) fn help(&self, task: &Shared, _deadline: Option<Duration>) {
+        if self.budget.cores() == 1 || !self.may_spin(task) {
+            return;
+        }
+        if self.spinner.swap(true, Ordering::Acquire) {
+            return; // the Acquire pairs with the Release below
+        }
+        let fruitful = self.spin(task);
+        // Release pairs with the Acquire swap above.
+        self.spinner.store(false, Ordering::Release);
+        if fruitful {
+            self.spin_penalty.store(1, Ordering::Relaxed);
+        } else {
+            let penalty = self.spin_penalty.load(Ordering::Relaxed);
+            self.spin_skip.store(penalty, Ordering::Relaxed);
+            self.spin_penalty.store((2 * penalty).min(PENALTY_MAX), Ordering::Relaxed);
+        }
+    }
+
+    fn may_spin(&self, task: &Shared) -> bool {
+        let skip = self.spin_skip.load(Ordering::Relaxed);
+        if skip > 0 {
+            self.spin_skip.store(skip - 1, Ordering::Relaxed);
+            return false;
+        }
+        let entry = self.home.table.entry(task.core().job);
+        entry
+            .and_then(|entry| entry.service_ns())
+            .is_none_or(|ns| Duration::from_nanos(ns) < SERVICE_MAX)
+    }
+
+    /// True: the task was settled meanwhile.
+    fn spin(&self, task: &Shared) -> bool {
+        let core = task.core();
+        let Some((index, _)) = core.seat() else { return core.is_settled() };
+        let Some((lane, mut oldest)) = self.enter_poll(index, task) else {
+            return core.is_settled();
+        };
+        let mut rounds = 0_u32;
+        let mut until = Duration::ZERO;
+        while !core.is_settled() {
+            if oldest.is_some_and(|seq| looks_done(lane.rsp(), seq)) {
+                oldest = self.poll_once(index);
+                continue;
+            }
+            rounds += 1;
+            if rounds % 64 == 0 {
+                let now = clock::now();
+                if until.is_zero() {
+                    until = now + SPIN;
+                } else if now > until {
+                    break;
+                }
+            }
+            std::hint::spin_loop();
+        }
+        self.leave_poll(index, &lane);
+        core.is_settled()
+    }
+
+    /// Disarms the lane. `None`: there is nothing to look at any more.
+    fn enter_poll(&self, index: u32, task: &Shared) -> Option<(Arc<Lane>, Option<u64>)> {
+        let mut after = After::default();
+        let mut inner = self.inner.lock();
+        self.harvest(&mut inner, index, &mut after);
+        self.dispatch(&mut inner, &mut after);
+        let link = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut());
+        let entered = link.map(|link| {
+            link.pollers += 1;
+            let lane = Arc::clone(&link.lane);
+            link.host.disarm(lane.req());
+            (lane, link.host.oldest())
+        });
+        drop(inner);
+        after.run(self);
+        if let (Some((lane, _)), true) = (&entered, task.core().is_settled()) {
+            self.leave_poll(index, lane);
+            return None;
+        }
+        entered
+    }
+
+    fn poll_once(&self, index: u32) -> Option<u64> {
+        let mut after = After::default();
+        let mut inner = self.inner.lock();
+        self.harvest(&mut inner, index, &mut after);
+        self.dispatch(&mut inner, &mut after);
+        let link = inner.seats.get(index as usize).and_then(|seat| seat.link.as_ref());
+        let oldest = link.and_then(|link| link.host.oldest());
+        drop(inner);
+        after.run(self);
+        oldest
+    }
+
+    /// Arms the lane again, unless others look at it, and polls once more.
+    fn leave_poll(&self, index: u32, lane: &Arc<Lane>) {
+        let mut after = After::default();
+        let mut inner = self.inner.lock();
+        let link = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut());
+        // The seat may have another holder by now, who was never disarmed.
+        if let Some(link) = link.filter(|link| Arc::ptr_eq(&link.lane, lane)) {
+            link.pollers -= 1;
+            if link.pollers == 0 {
+                link.host.arm(lane.req());
+            }
+            self.harvest(&mut inner, index, &mut after);
+            self.dispatch(&mut inner, &mut after);
+        }
+        drop(inner);
+        after.run(self);
+    }
+}
