@@ -47,7 +47,6 @@ pub(crate) fn slice(
     let spent = meter.stop();
 
     let name = system.name();
-    #[expect(clippy::cast_precision_loss, reason = "counts of one slice are small")]
     let tasks = tasks as f64;
     if case == Case::Pipelined {
         tally.add(round, (name, case.name(), "rate"), tasks / elapsed.as_secs_f64(), "tasks/s");

@@ -22,6 +22,8 @@ mod report;
 mod roles;
 mod systems;
 
+amphi::app!(systems::amphi_engine::app);
+
 const BENCH: &str = "dispatch";
 
 fn main() -> ExitCode {

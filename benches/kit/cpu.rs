@@ -30,7 +30,8 @@ impl Meter {
     pub fn stop(&self) -> Duration {
         let own = own_clock().saturating_sub(self.own);
         let before = |pid| self.others.get(pid).copied().unwrap_or_default();
-        descendants().iter().map(|(pid, now)| now.saturating_sub(before(pid))).sum::<Duration>() + own
+        descendants().iter().map(|(pid, now)| now.saturating_sub(before(pid))).sum::<Duration>()
+            + own
     }
 
     /// How many other processes were read at the start.

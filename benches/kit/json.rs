@@ -12,9 +12,17 @@ pub struct Row(Map<String, Value>);
 
 impl Row {
     /// A figure.
-    pub fn new(bench: &str, system: &str, case: &str, metric: &str, value: f64, unit: &str) -> Self {
+    pub fn new(
+        bench: &str,
+        system: &str,
+        case: &str,
+        metric: &str,
+        value: f64,
+        unit: &str,
+    ) -> Self {
         let mut row = Map::new();
-        for (key, text) in [("bench", bench), ("system", system), ("case", case), ("metric", metric)]
+        for (key, text) in
+            [("bench", bench), ("system", system), ("case", case), ("metric", metric)]
         {
             row.insert(key.to_owned(), json!(text));
         }
@@ -77,7 +85,7 @@ mod tests {
     #[test]
     fn rows_are_flat_and_one_a_line() {
         let rows = [
-            Row::new("b", "s \"q\"", "c", "p50", 1234.567_89, "ns"),
+            Row::new("b", "s \"q\"", "c", "p50", 1_234.567_8, "ns"),
             Row::machine("b", Map::from_iter([("cores".to_owned(), json!(2))])),
         ];
         let text = text(&rows);

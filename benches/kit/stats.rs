@@ -50,13 +50,7 @@ impl Spread {
 /// The `q`-quantile (0 to 1) of figures in ascending order, interpolated between neighbours.
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
-    #[expect(clippy::cast_precision_loss, reason = "sample counts are far below 2^52")]
     let place = q.clamp(0.0, 1.0) * last as f64;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 0 and the last index"
-    )]
     let below = place.floor() as usize;
     let above = (below + 1).min(last);
     let low = *sorted.get(below)?;
@@ -68,12 +62,6 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
 /// For tails, where interpolation would invent latencies that nobody saw.
 pub fn nearest(samples: &mut [u64], q: f64) -> Option<u64> {
     let last = samples.len().checked_sub(1)?;
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "sample counts are far below 2^52, and the place is clamped"
-    )]
     let place = ((q.clamp(0.0, 1.0) * last as f64).ceil() as usize).min(last);
     Some(*samples.select_nth_unstable(place).1)
 }

@@ -58,7 +58,6 @@ impl Tally {
     /// the tail.
     pub fn add_latencies(&mut self, round: usize, system: &str, case: &str, mut samples: Vec<u64>) {
         let Some(p50) = stats::nearest(&mut samples, 0.5) else { return };
-        #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
         self.add(round, (system, case, "p50"), p50 as f64, "ns");
         self.samples.entry((system.to_owned(), case.to_owned())).or_default().append(&mut samples);
     }
@@ -77,7 +76,11 @@ impl Tally {
     }
 
     /// The spread of the ratio of two systems, paired round by round.
-    pub fn ratio(&self, a: (&str, &str, &'static str), b: (&str, &str, &'static str)) -> Option<Spread> {
+    pub fn ratio(
+        &self,
+        a: (&str, &str, &'static str),
+        b: (&str, &str, &'static str),
+    ) -> Option<Spread> {
         Spread::of_ratios(self.rounds(a.0, a.1, a.2), self.rounds(b.0, b.1, b.2))
     }
 
@@ -98,7 +101,8 @@ impl Tally {
         let mut rows = Vec::new();
         for Key { system, case, metric } in &self.order {
             let Some(spread) = self.spread(system, case, metric) else { continue };
-            let unit = self.series[&Key { system: system.clone(), case: case.clone(), metric }].unit;
+            let unit =
+                self.series[&Key { system: system.clone(), case: case.clone(), metric }].unit;
             let mut push = |metric: String, value: f64, unit: &str| {
                 rows.push(Row::new(bench, system, case, &metric, value, unit));
             };
@@ -108,7 +112,6 @@ impl Tally {
             if *metric != "p50" {
                 continue;
             }
-            #[expect(clippy::cast_precision_loss, reason = "latencies and counts are small")]
             if let Some(p99) = self.tail(system, case, 0.99) {
                 push("p99".to_owned(), p99 as f64, unit);
                 push("samples".to_owned(), self.sample_count(system, case) as f64, "count");

@@ -132,7 +132,9 @@ impl Budget {
     #[inline]
     pub(crate) fn pass_on(&self) {
         // Pairs with the add in `take_or_wait`.
-        if self.hungry_count.load(Ordering::SeqCst) > 0 {
+        let hungry = self.hungry_count.load(Ordering::SeqCst) > 0;
+        // Without a free token a call would only make its member hungry again; pairs with `take`.
+        if hungry && self.free.load(Ordering::SeqCst) > 0 {
             self.call_next();
         }
     }

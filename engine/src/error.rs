@@ -218,7 +218,10 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
                  self-describing)"
             ),
             Self::Lost { message } => {
-                write!(f, "{message}; whether the task had effects is unknown, submit again if it may run twice")
+                write!(
+                    f,
+                    "{message}; whether the task had effects is unknown, submit again if it may run twice"
+                )
             }
         }
     }

@@ -175,7 +175,12 @@ mod tests {
 
     #[test]
     fn needs_beat_every_wish() {
-        let isolated = Request { spec: Spec::new().isolated(), engine: Placement::Thread, environment: Some(Placement::Thread), ..OPEN };
+        let isolated = Request {
+            spec: Spec::new().isolated(),
+            engine: Placement::Thread,
+            environment: Some(Placement::Thread),
+            ..OPEN
+        };
         assert_eq!(route(isolated).unwrap().placement, Placement::Process);
         let closure = Request { closure: true, engine: Placement::Process, ..OPEN };
         assert_eq!(route(closure).unwrap().placement, Placement::Thread);
@@ -207,7 +212,10 @@ mod tests {
         assert_eq!(route(Request { task: None, ..all }).unwrap().rule, "AMPHI_PLACE");
         let job = Request { task: None, environment: None, ..all };
         assert_eq!(route(job).unwrap().rule, "the job prefers it");
-        assert_eq!(route(Request { spec: Spec::new(), ..job }).unwrap().rule, "the engine's default");
+        assert_eq!(
+            route(Request { spec: Spec::new(), ..job }).unwrap().rule,
+            "the engine's default"
+        );
         assert_eq!(decide(route(OPEN).unwrap()), Placement::Thread);
     }
 

@@ -8,7 +8,7 @@
 //!    a token (the budget will call): see [`sleep`](self::sleep).
 //! 3. A panic in a job is an outcome; no thread of the pool ends before the pool does.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -52,7 +52,6 @@ pub(crate) struct Threads {
     is_closing: AtomicBool,
     alive: Mutex<usize>,
     all_ended: Condvar,
-    finished: AtomicUsize,
 }
 
 impl Threads {
@@ -74,7 +73,6 @@ impl Threads {
             is_closing: AtomicBool::new(false),
             alive: Mutex::new(0),
             all_ended: Condvar::new(),
-            finished: AtomicUsize::new(0),
         })
     }
 
@@ -188,7 +186,6 @@ impl Threads {
         *self.current[index].lock() = Some(Arc::clone(&task));
         task.run_here(cx);
         *self.current[index].lock() = None;
-        self.finished.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The caller will block for `task`: run it here if it has not started and a core is free,
@@ -267,11 +264,6 @@ impl Threads {
 
     pub(crate) fn cores(&self) -> usize {
         self.budget.cores()
-    }
-
-    /// Tasks that pool threads have run.
-    pub(crate) fn finished(&self) -> usize {
-        self.finished.load(Ordering::Relaxed)
     }
 }
 

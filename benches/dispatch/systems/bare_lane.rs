@@ -22,8 +22,8 @@ use super::{System, Wait};
 use crate::case::Case;
 use crate::roles::Peer;
 
-pub(super) const SPIN: &str = "bare lane, 200 spins";
-pub(super) const PARK: &str = "bare lane, parking";
+pub(crate) const SPIN: &str = "bare lane, 200 spins";
+pub(crate) const PARK: &str = "bare lane, parking";
 pub(crate) const ROLE: &str = "bare-lane";
 
 /// Looks at the word before going to sleep, of the spinning one.
@@ -76,7 +76,6 @@ impl Lane {
     }
 
     fn slot(&self, seq: u64) -> &Slot {
-        #[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
         let index = (seq % SLOTS) as usize;
         &self.slots[index]
     }
@@ -85,7 +84,6 @@ impl Lane {
 const LOW_HALF: usize = if cfg!(target_endian = "little") { 0 } else { 4 };
 
 /// What a futex compares.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
 fn low(word: u64) -> u32 {
     word as u32
 }

@@ -4,8 +4,8 @@
 use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::shared::{self, Shared};
 use super::System;
+use super::shared::{self, Shared};
 use crate::case::Case;
 use crate::roles::Peer;
 

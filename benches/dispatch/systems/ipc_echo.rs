@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{System, Wait};
 use crate::roles::Peer;
 
-pub(super) const NAME: &str = "ipc-channel echo";
+pub(crate) const NAME: &str = "ipc-channel echo";
 pub(crate) const ROLE: &str = "ipc-echo";
 
 /// What the echo process hands to the bench.

@@ -12,14 +12,24 @@ use bytes::Bytes;
 
 use crate::case::{Case, WINDOW};
 
+pub(crate) mod amphi_engine;
+mod amphi_processes;
+mod amphi_threads;
 pub(crate) mod bare_lane;
 mod direct;
 pub(crate) mod futex;
 pub(crate) mod ipc_echo;
-mod procspawn_pool;
-mod rayon_spawn;
+pub(crate) mod procspawn_pool;
+pub(crate) mod rayon_spawn;
 mod shared;
-mod tokio_blocking;
+pub(crate) mod tokio_blocking;
+
+/// amphi on threads, by `run`, which may run the job on the caller.
+pub(crate) const AMPHI_RUN: &str = "amphi threads, run";
+/// amphi on threads, by submitting and joining.
+pub(crate) const AMPHI_THREADS: &str = "amphi threads";
+/// amphi in forked processes, by submitting and joining.
+pub(crate) const AMPHI_PROCESSES: &str = "amphi processes";
 
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +91,7 @@ pub(crate) trait System {
 type Start = fn(usize) -> Result<Box<dyn System>, Box<dyn Error>>;
 
 /// Every system by its name, in the order of the report.
-const ALL: [(&str, Start); 8] = [
+const ALL: [(&str, Start); 11] = [
     (direct::NAME, direct::start),
     (bare_lane::SPIN, bare_lane::start_spinning),
     (bare_lane::PARK, bare_lane::start_parking),
@@ -90,6 +100,9 @@ const ALL: [(&str, Start); 8] = [
     (tokio_blocking::NAME, tokio_blocking::start),
     (procspawn_pool::NAME, procspawn_pool::start),
     (ipc_echo::NAME, ipc_echo::start),
+    (AMPHI_RUN, amphi_threads::start_run),
+    (AMPHI_THREADS, amphi_threads::start),
+    (AMPHI_PROCESSES, amphi_processes::start),
 ];
 
 /// Starts the systems that were asked for. One that cannot start is named and left out.

@@ -9,7 +9,7 @@ use procspawn::{JoinHandle, Pool};
 
 use super::{System, Wait};
 
-pub(super) const NAME: &str = "procspawn pool";
+pub(crate) const NAME: &str = "procspawn pool";
 
 struct Procspawn {
     pool: Pool,

@@ -8,7 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{System, Wait};
 
-pub(super) const NAME: &str = "rayon spawn + channel";
+pub(crate) const NAME: &str = "rayon spawn + channel";
 
 struct Rayon {
     pool: ThreadPool,
@@ -33,13 +33,13 @@ impl System for Rayon {
 
     fn call_bytes(&mut self, payload: &Bytes) -> Bytes {
         let (reply, payload) = (self.bytes.0.clone(), payload.clone());
-        self.pool.spawn(move || drop(reply.send(payload)));
+        self.pool.spawn(move || reply.send(payload).expect("the receiver lives"));
         self.bytes.1.recv().expect("the sender lives in self")
     }
 
     fn submit(&mut self, x: u64) {
         let reply = self.words.0.clone();
-        self.pool.spawn(move || drop(reply.send(x)));
+        self.pool.spawn(move || reply.send(x).expect("the receiver lives"));
     }
 
     fn harvest(&mut self, wait: Wait) -> Option<u64> {

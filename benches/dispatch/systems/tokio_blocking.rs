@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{System, Wait};
 
-pub(super) const NAME: &str = "tokio spawn_blocking";
+pub(crate) const NAME: &str = "tokio spawn_blocking";
 
 struct Tokio {
     runtime: Runtime,
@@ -54,8 +54,7 @@ impl System for Tokio {
             Wait::Poll if !oldest.is_finished() => return None,
             Wait::Poll | Wait::Forever => self.runtime.block_on(oldest),
             Wait::Until(time) => {
-                let limited =
-                    async { tokio::time::timeout_at(time.into(), oldest).await };
+                let limited = async { tokio::time::timeout_at(time.into(), oldest).await };
                 self.runtime.block_on(limited).ok()?
             }
         };

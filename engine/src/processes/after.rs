@@ -15,8 +15,15 @@ use crate::sys::memory::read_sealed;
 pub(super) enum Source {
     Here(Vec<u8>),
     /// In a block of a lane, to be copied out and then given back.
-    Block { lane: Arc<Lane>, block: Block, len: usize },
-    Memfd { fd: std::os::fd::OwnedFd, len: u64 },
+    Block {
+        lane: Arc<Lane>,
+        block: Block,
+        len: usize,
+    },
+    Memfd {
+        fd: std::os::fd::OwnedFd,
+        len: u64,
+    },
 }
 
 pub(super) struct Finished {

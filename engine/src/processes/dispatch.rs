@@ -127,9 +127,8 @@ impl Processes {
             matches!(seat.state, SeatState::Wanted | SeatState::Starting { .. })
         };
         let coming = inner.seats.iter().filter(coming).count();
-        let work = predicted.map_or(Duration::MAX, |ns| {
-            Duration::from_nanos(ns.saturating_mul(waiting as u64))
-        });
+        let work = predicted
+            .map_or(Duration::MAX, |ns| Duration::from_nanos(ns.saturating_mul(waiting as u64)));
         if coming >= waiting || (inner.serves() && work < START_WORTH) {
             return;
         }
@@ -167,10 +166,9 @@ impl Processes {
             bytes if bytes > OUTPUT_INLINE as u64 => link.outputs.allocate(bytes),
             _ => None,
         };
-        let grant = output.as_ref().map_or(Grant::NONE, |block| Grant {
-            offset: block.offset,
-            capacity: block.capacity,
-        });
+        let grant = output
+            .as_ref()
+            .map_or(Grant::NONE, |block| Grant { offset: block.offset, capacity: block.capacity });
         let mut sent = Sent::NoRoom;
         let mut published = None;
         let mut input = None;
@@ -239,9 +237,8 @@ fn place_input(link: &mut Link, lane: &Lane, bytes: &[u8]) -> Result<Option<Plac
         }
     }
     let seq = link.host.next_seq();
-    let sent = sealed_memfd("amphi-input", bytes).and_then(|fd| {
-        link.socket.send(&encode(&ToWorker::Payload { seq, len }), &[fd.as_fd()])
-    });
+    let sent = sealed_memfd("amphi-input", bytes)
+        .and_then(|fd| link.socket.send(&encode(&ToWorker::Payload { seq, len }), &[fd.as_fd()]));
     match sent {
         Ok(()) => Ok(Some(Placed::Memfd)),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(Sent::NoRoom),

@@ -38,9 +38,7 @@ struct Child {
 }
 
 /// The forkserver's whole life.
-pub(crate) fn main(
-    make_home: impl FnOnce(Option<Config>) -> Result<Arc<Home>, StartError>,
-) -> ! {
+pub(crate) fn main(make_home: impl FnOnce(Option<Config>) -> Result<Arc<Home>, StartError>) -> ! {
     process::lead_own_group();
     process::reset_signals();
     process::ignore_terminal_signals();
@@ -172,11 +170,10 @@ impl Forkserver {
                 let [socket, bell, stderr] = fds;
                 let host = self.host.try_clone();
                 let Ok(host) = host else { process::exit_now(2) };
-                worker::main(worker::Descriptors { socket, bell, stderr, host }, worker::Terms {
-                    home: Arc::clone(&self.home),
-                    limits,
-                    parent,
-                })
+                worker::main(
+                    worker::Descriptors { socket, bell, stderr, host },
+                    worker::Terms { home: Arc::clone(&self.home), limits, parent },
+                )
             }
             Ok(Fork::Parent { pid }) => match process::pidfd_open(pid) {
                 Ok(pidfd) => {

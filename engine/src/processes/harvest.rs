@@ -194,12 +194,9 @@ impl Processes {
                     stderr_tail,
                 }
             }
-            Some(Exit::Code(code)) => TaskError::Crashed {
-                signal: None,
-                exit_code: Some(code),
-                oom: false,
-                stderr_tail,
-            },
+            Some(Exit::Code(code)) => {
+                TaskError::Crashed { signal: None, exit_code: Some(code), oom: false, stderr_tail }
+            }
             None => TaskError::Lost {
                 message: "the worker and its forkserver died together".to_owned(),
             },

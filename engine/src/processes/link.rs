@@ -98,6 +98,7 @@ pub(super) struct Link {
     tail: Vec<u8>,
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) pid: Option<u32>,
+    pub(super) is_ready: bool,
     /// Memfds that came before their replies.
     payloads: HashMap<u64, OwnedFd>,
     pub(super) finished: u64,
@@ -135,6 +136,7 @@ impl Link {
             tail: Vec::new(),
             pidfd: None,
             pid: None,
+            is_ready: false,
             payloads: HashMap::new(),
             finished: 0,
             pollers: 0,
@@ -243,7 +245,11 @@ impl Link {
                 }
             };
             match decode::<FromWorker>(&bytes) {
-                Ok(FromWorker::Ready { .. }) if fds.is_empty() => ready = true,
+                Ok(FromWorker::Ready { pid }) if fds.is_empty() => {
+                    // The forkserver's word (with the pidfd) may come later.
+                    self.pid.get_or_insert(pid);
+                    ready = true;
+                }
                 Ok(FromWorker::Failed { message, .. }) if fds.is_empty() => {
                     self.start_failure = Some(message);
                 }

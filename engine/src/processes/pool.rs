@@ -147,7 +147,8 @@ impl Processes {
         if let Some(text) = &inner.given_up {
             return Err(Reason::NoWorkers(text.clone()));
         }
-        if inner.start_after.is_some() && inner.restarts.is_tripped(clock::now()) && !inner.serves() {
+        if inner.start_after.is_some() && inner.restarts.is_tripped(clock::now()) && !inner.serves()
+        {
             return Err(Reason::NoWorkers(inner.problem.clone()));
         }
         Ok(())
@@ -213,7 +214,8 @@ impl Processes {
     pub(crate) fn refresh(&self, core: &Core) {
         let Some((index, _)) = core.seat() else { return };
         let mut inner = self.inner.lock();
-        if let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut()) {
+        if let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut())
+        {
             link.read_records();
         }
     }

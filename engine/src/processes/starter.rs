@@ -19,9 +19,9 @@ use crate::limits::WORKER_START_TIMEOUT;
 use crate::sys::clock;
 use crate::sys::doorbell::{Bell, Interest, Reactor};
 use crate::sys::memory::{Segment, seal_request, seal_response, sealed_memfd};
+use crate::sys::pipe;
 use crate::sys::process::{self, Child};
 use crate::sys::socket::{Channel, Received};
-use crate::sys::pipe;
 
 /// See the module.
 pub(super) struct Starter {

@@ -160,6 +160,7 @@ impl Supervisor {
         if link.read_socket() {
             let lane = Arc::clone(&link.lane);
             link.host.arm(lane.req());
+            link.is_ready = true;
             inner.seats[index as usize].state = SeatState::Ready;
             self.pool.dispatch(&mut inner, &mut after);
         }
@@ -223,9 +224,9 @@ impl Supervisor {
             let failure = verdict.unwrap_or_else(|| Processes::outcome_of_death(link, oom));
             after.fail(task, failure);
         }
-        let how = match (link.ordered && link.broken.is_none(), link.pid, link.finished) {
+        let how = match (link.ordered && link.broken.is_none(), link.is_ready, link.finished) {
             (true, ..) => Death::Ordered,
-            (_, None, _) => Death::BeforeReady,
+            (_, false, _) => Death::BeforeReady,
             (.., 0) => Death::BeforeFirstTask,
             _ => Death::AfterWork,
         };

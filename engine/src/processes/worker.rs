@@ -85,9 +85,7 @@ fn prepare(socket: &Channel, terms: &Terms) -> Result<Lane, (StartStage, String)
     let problem = |text: String| (StartStage::Worker, text);
     let (mut lane, mut request, mut response) = (None, None, None);
     while request.is_none() || response.is_none() {
-        let Ok(Received::Message { bytes, mut fds }) = socket.recv(1) else {
-            process::exit_now(0)
-        };
+        let Ok(Received::Message { bytes, mut fds }) = socket.recv(1) else { process::exit_now(0) };
         match (decode(&bytes), fds.pop()) {
             (Ok(ToWorker::Lane { lane: number, incarnation }), Some(fd)) => {
                 lane = Some((number, incarnation));
@@ -127,7 +125,11 @@ struct Payloads {
 fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms: Terms) -> ! {
     let payloads = Arc::new(Payloads::default());
     let worker = Runner {
-        lane: Arc::new(Shared { request: lane.request, response: lane.response, records: Mutex::default() }),
+        lane: Arc::new(Shared {
+            request: lane.request,
+            response: lane.response,
+            records: Mutex::default(),
+        }),
         end: lane.end,
         bell,
         socket: Arc::clone(socket),
@@ -327,8 +329,7 @@ impl Runner {
                 ClaimedInput::Inline(bytes) => entry.run_encoded(&bytes, cx, out),
                 ClaimedInput::Block { offset, len } => {
                     let (offset, len) = (offset as usize, len as usize);
-                    lane.request
-                        .with_block(offset, len, |bytes| entry.run_encoded(bytes, cx, out))
+                    lane.request.with_block(offset, len, |bytes| entry.run_encoded(bytes, cx, out))
                 }
                 ClaimedInput::Memfd { len } => match self.payload(claimed.seq, len) {
                     Some(bytes) => entry.run_encoded(&bytes, cx, out),
@@ -378,13 +379,21 @@ impl Runner {
             }
             Some(GrantAnswer::Memfd) => match self.send_memfd(seq, out) {
                 Ok(()) => (kind, Output::Memfd { len }),
-                Err(_) => (ReplyKind::Codec, Output::Inline(b"the output's memory could not be had")),
+                Err(_) => {
+                    (ReplyKind::Codec, Output::Inline(b"the output's memory could not be had"))
+                }
             },
             Some(GrantAnswer::Refused) => {
                 let mut sizes = [0; 16];
                 sizes[..8].copy_from_slice(&len.to_le_bytes());
                 sizes[8..].copy_from_slice(&self.output_max.to_le_bytes());
-                self.end.finish(lane.rsp(), seq, ReplyKind::TooLarge, Output::Inline(&sizes), run_ns);
+                self.end.finish(
+                    lane.rsp(),
+                    seq,
+                    ReplyKind::TooLarge,
+                    Output::Inline(&sizes),
+                    run_ns,
+                );
                 self.owe();
                 return;
             }

@@ -33,11 +33,7 @@ pub(crate) struct Segment {
 impl Segment {
     /// A fresh zeroed segment, mapped read-write, and its descriptor. The first `reserve` bytes
     /// are allocated now, so that a full memory is an error here and not a SIGBUS later.
-    pub(crate) fn create(
-        name: &str,
-        bytes: usize,
-        reserve: usize,
-    ) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn create(name: &str, bytes: usize, reserve: usize) -> io::Result<(Self, OwnedFd)> {
         let fd = memfd(name)?;
         ftruncate(&fd, bytes as u64)?;
         fallocate(&fd, FallocateFlags::empty(), 0, reserve as u64)?;

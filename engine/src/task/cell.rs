@@ -43,14 +43,6 @@ impl<W: Work> Cell<W> {
         Self { core, home, inner: Mutex::new(Inner { body: Body::Ready(work), waiter: None }) }
     }
 
-    /// The input of a task that nobody has claimed or encoded yet, for giving it back.
-    pub(crate) fn into_work(self: Arc<Self>) -> Option<W> {
-        match std::mem::replace(&mut self.inner.lock().body, Body::Taken) {
-            Body::Ready(work) => Some(work),
-            _ => None,
-        }
-    }
-
     fn settle(&self, body: Body<W>) {
         let mut inner = self.inner.lock();
         if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {

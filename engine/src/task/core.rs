@@ -164,7 +164,9 @@ impl Core {
     pub(crate) fn explain(&self) -> String {
         match self.placement() {
             Some(placement) => format!("{} → {placement}: {}", self.name, self.route.rule),
-            None => format!("{} → {} (waiting): {}", self.name, self.route.placement, self.route.rule),
+            None => {
+                format!("{} → {} (waiting): {}", self.name, self.route.placement, self.route.rule)
+            }
         }
     }
 }

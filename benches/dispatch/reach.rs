@@ -1,0 +1,128 @@
+//! The figures that the project set itself as reach, each beside its bound: computed from this
+//! run, or said to be missing.
+
+use amphi_benches::table::{micros, ratio};
+use amphi_benches::{Row, Spread, Table, Tally};
+
+use crate::BENCH;
+use crate::case::Case;
+use crate::systems::{
+    AMPHI_PROCESSES, AMPHI_RUN, AMPHI_THREADS, bare_lane, ipc_echo, procspawn_pool, rayon_spawn,
+    tokio_blocking,
+};
+
+/// What a figure should be.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+    /// Reported only.
+    None,
+}
+
+/// One figure of the list: absolute in nanoseconds without a peer, else a ratio.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    subject: &'static str,
+    case: Case,
+    peer: Option<&'static str>,
+    bound: Bound,
+}
+
+const fn claim(
+    subject: &'static str,
+    case: Case,
+    peer: Option<&'static str>,
+    bound: Bound,
+) -> Claim {
+    Claim { subject, case, peer, bound }
+}
+
+const CLAIMS: [Claim; 12] = [
+    claim(AMPHI_PROCESSES, Case::HotWord, None, Bound::AtMost(1_500.0)),
+    claim(AMPHI_PROCESSES, Case::HotWord, Some(tokio_blocking::NAME), Bound::AtMost(1.0)),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(bare_lane::SPIN), Bound::AtMost(1.5)),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(bare_lane::PARK), Bound::None),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(rayon_spawn::NAME), Bound::None),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(tokio_blocking::NAME), Bound::None),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(procspawn_pool::NAME), Bound::None),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(ipc_echo::NAME), Bound::None),
+    claim(AMPHI_PROCESSES, Case::Pipelined, Some(rayon_spawn::NAME), Bound::AtLeast(0.5)),
+    claim(AMPHI_RUN, Case::HotWord, None, Bound::AtMost(500.0)),
+    claim(AMPHI_THREADS, Case::Parked, Some(rayon_spawn::NAME), Bound::AtMost(1.0)),
+    claim(AMPHI_THREADS, Case::Pipelined, Some(rayon_spawn::NAME), Bound::AtLeast(0.9)),
+];
+
+impl Claim {
+    fn measured(&self, tally: &Tally) -> Option<Spread> {
+        let figure = |system| (system, self.case.name(), self.case.metric());
+        match self.peer {
+            Some(peer) => tally.ratio(figure(self.subject), figure(peer)),
+            None => tally.spread(self.subject, self.case.name(), self.case.metric()),
+        }
+    }
+
+    fn text(&self, value: f64) -> String {
+        if self.peer.is_some() { ratio(value) } else { format!("{} µs", micros(value)) }
+    }
+
+    fn metric(&self) -> String {
+        match self.peer {
+            Some(peer) => format!("{} / {peer}", self.case.metric()),
+            None => self.case.metric().to_owned(),
+        }
+    }
+}
+
+/// Prints the list.
+pub(crate) fn print(tally: &Tally) {
+    let head = ["Reach", "median", "quartiles", "min … max", "bound", "reached"];
+    let mut table = Table::new(head);
+    for claim in CLAIMS {
+        let what = format!("{}, {}: {}", claim.subject, claim.case.name(), claim.metric());
+        let bound = match claim.bound {
+            Bound::AtMost(bound) => format!("≤ {}", claim.text(bound)),
+            Bound::AtLeast(bound) => format!("≥ {}", claim.text(bound)),
+            Bound::None => "–".to_owned(),
+        };
+        let Some(spread) = claim.measured(tally) else {
+            table.push([what.as_str(), "not measured", "", "", bound.as_str(), ""]);
+            continue;
+        };
+        let reached = match claim.bound {
+            Bound::AtMost(bound) => yes_or_no(spread.median <= bound),
+            Bound::AtLeast(bound) => yes_or_no(spread.median >= bound),
+            Bound::None => "",
+        };
+        table.push([
+            what,
+            claim.text(spread.median),
+            format!("{} – {}", claim.text(spread.q1), claim.text(spread.q3)),
+            format!("{} … {}", claim.text(spread.min), claim.text(spread.max)),
+            bound,
+            reached.to_owned(),
+        ]);
+    }
+    println!("\nReach: medians over rounds; a ratio is taken within each round\n\n{table}");
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "NO" }
+}
+
+/// The bounds of what was measured, one row each: metric `bound METRIC`, unit `at most …` or
+/// `at least …`.
+pub(crate) fn rows(tally: &Tally) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for claim in CLAIMS.iter().filter(|claim| claim.measured(tally).is_some()) {
+        let (value, way) = match claim.bound {
+            Bound::AtMost(bound) => (bound, "at most"),
+            Bound::AtLeast(bound) => (bound, "at least"),
+            Bound::None => continue,
+        };
+        let unit = format!("{way}, {}", if claim.peer.is_some() { "ratio" } else { "ns" });
+        let metric = format!("bound {}", claim.metric());
+        rows.push(Row::new(BENCH, claim.subject, claim.case.name(), &metric, value, &unit));
+    }
+    rows
+}

@@ -1,0 +1,64 @@
+//! The process side where there is none: never made, so that every need for it is refused at
+//! submit.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::budget::Budget;
+use crate::error::{Reason, StartError};
+use crate::home::Home;
+use crate::limits::Limits;
+use crate::room::Room;
+use crate::task::{AnyTask, Core};
+
+/// No value of it exists.
+pub(crate) struct Processes(Infallible);
+
+impl Processes {
+    pub(crate) fn start(
+        _home: Arc<Home>,
+        _budget: Arc<Budget>,
+        _room: Arc<Room>,
+        _limits: &Limits,
+        _payload_bytes_max: u64,
+    ) -> Result<Arc<Self>, StartError> {
+        Err(StartError::setting("processes need Linux; use Placement::Thread"))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Reason> {
+        match self.0 {}
+    }
+
+    pub(crate) fn push(&self, _task: Arc<dyn AnyTask>) {
+        match self.0 {}
+    }
+
+    pub(crate) fn help(&self, _task: &Arc<dyn AnyTask>, _deadline: Option<Duration>) {
+        match self.0 {}
+    }
+
+    pub(crate) fn cancel(&self, _core: &Core) {
+        match self.0 {}
+    }
+
+    pub(crate) fn kill(&self, _core: &Core) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn refresh(&self, _core: &Core) {
+        match self.0 {}
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        match self.0 {}
+    }
+
+    pub(crate) fn drain(&self, _deadline: Duration) {
+        match self.0 {}
+    }
+
+    pub(crate) fn end(&self) -> usize {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,156 @@
+//! Real faults in real workers: each is a typed outcome, and everything else goes on.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use amphi::{Engine, Limits, Placement, Reason, TaskError};
+use amphi_tests::eventually;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::jobs::{Double, Misbehave, app};
+
+fn processes() -> Engine {
+    app().engine().place(Placement::Process).cores(2).start().unwrap()
+}
+
+fn pid(raw: u32) -> Pid {
+    Pid::from_raw(i32::try_from(raw).unwrap()).unwrap()
+}
+
+/// The fault's outcome, within a second, beside a neighbour that is not touched.
+fn outcome(engine: &Engine, fault: Misbehave) -> TaskError<amphi::Error> {
+    assert_eq!(engine.run(Double(1)), Ok(2));
+    let neighbour = engine.try_submit(Double(20)).unwrap();
+    let begun = Instant::now();
+    let error = engine.run(fault).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{fault:?} took {:?}", begun.elapsed());
+    assert_eq!(neighbour.join(), Ok(40));
+    assert_eq!(engine.run(Double(2)), Ok(4), "the seat is filled again");
+    error
+}
+
+#[test]
+fn an_abort_is_a_crash_by_sigabrt() {
+    let error = outcome(&processes(), Misbehave::Abort);
+    assert!(matches!(error, TaskError::Crashed { signal: Some(6), oom: false, .. }), "{error:?}");
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn a_stack_overflow_is_a_crash_by_sigsegv() {
+    let error = outcome(&processes(), Misbehave::OverflowStack);
+    assert!(matches!(error, TaskError::Crashed { signal: Some(11), .. }), "{error:?}");
+}
+
+#[test]
+fn an_exit_is_a_crash_with_its_code() {
+    let error = outcome(&processes(), Misbehave::Exit);
+    assert!(matches!(error, TaskError::Crashed { exit_code: Some(3), .. }), "{error:?}");
+}
+
+#[test]
+fn a_flood_of_stderr_is_kept_in_part() {
+    let error = outcome(&processes(), Misbehave::FloodStderr);
+    let TaskError::Crashed { stderr_tail, .. } = &error else { panic!("{error:?}") };
+    assert!(!stderr_tail.is_empty() && stderr_tail.len() <= 8192, "{}", stderr_tail.len());
+}
+
+#[test]
+fn filled_memory_is_a_crash_that_says_so() {
+    let limits = Limits::new().memory(64 << 20);
+    let engine = app().engine().place(Placement::Process).limits(limits).start().unwrap();
+    let error = outcome(&engine, Misbehave::FillMemory);
+    assert!(matches!(error, TaskError::Crashed { oom: true, .. }), "{error:?}");
+}
+
+#[test]
+fn kill_after_ends_a_job_that_hangs() {
+    let engine = processes();
+    let task = engine.task(Misbehave::Hang).kill_after(Duration::from_millis(50));
+    let error = task.run().unwrap_err();
+    assert!(matches!(error, TaskError::TimedOut { killed: true, .. }), "{error:?}");
+    assert_eq!(engine.run(Double(2)), Ok(4));
+}
+
+#[test]
+fn kill_after_on_a_thread_is_refused() {
+    let engine = processes();
+    let task = engine.task(Double(1)).place(Placement::Thread).kill_after(Duration::from_secs(1));
+    let rejected = task.try_submit().unwrap_err();
+    assert!(matches!(rejected.reason, Reason::Contradiction(_)));
+}
+
+#[test]
+fn kill_ends_a_running_task_and_no_other() {
+    let engine = processes();
+    assert_eq!(engine.run(Double(1)), Ok(2));
+    let task = engine.try_submit(Misbehave::Hang).unwrap();
+    let others: Vec<_> = (0..50).map(|n| engine.try_submit(Double(n)).unwrap()).collect();
+    assert!(task.kill());
+    assert_eq!(task.join(), Err(TaskError::Cancelled));
+    for (n, task) in (0..).zip(others) {
+        assert_eq!(task.join(), Ok(2 * n));
+    }
+}
+
+#[test]
+fn a_stopped_worker_falls_to_kill_after() {
+    let engine = processes();
+    assert_eq!(engine.run(Double(1)), Ok(2));
+    assert_ne!(engine.worker_pids(), []);
+    for worker in engine.worker_pids() {
+        kill_process(pid(worker), Signal::STOP).unwrap();
+    }
+    let task = engine.task(Double(2)).kill_after(Duration::from_millis(100));
+    assert!(matches!(task.run(), Err(TaskError::TimedOut { .. })));
+    assert_eq!(engine.run(Double(3)), Ok(6));
+}
+
+#[test]
+fn what_a_job_leaves_behind_dies_with_its_worker() {
+    let engine = processes();
+    assert_eq!(engine.run(Misbehave::LeaveThread), Ok(0));
+    let child = pid(engine.run(Misbehave::LeaveChild).unwrap());
+    test_kill_process(child).unwrap();
+    assert!(matches!(engine.run(Misbehave::Abort), Err(TaskError::Crashed { .. })));
+    let gone = || {
+        // A killed orphan is reaped by whoever adopted it; until then it is a zombie.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.as_raw_nonzero()));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    };
+    eventually("the child to be gone", gone);
+}
+
+#[test]
+fn random_kills_lose_no_task_and_leave_no_process() {
+    let engine = processes();
+    assert_eq!(engine.run(Double(1)), Ok(2));
+    let mut seen = HashSet::new();
+    let (mut done, mut crashed) = (0, 0);
+    for round in 0..20 {
+        let tasks: Vec<_> = (0..500).map(|n| engine.try_submit(Double(n)).unwrap()).collect();
+        for worker in engine.worker_pids() {
+            seen.insert(worker);
+            if round % 2 == 0 {
+                // It may have died by itself of the last round's kill.
+                let _ = kill_process(pid(worker), Signal::KILL);
+            }
+        }
+        for (n, task) in (0..).zip(tasks) {
+            match task.join() {
+                Ok(output) => {
+                    assert_eq!(output, 2 * n);
+                    done += 1;
+                }
+                Err(TaskError::Crashed { signal: Some(9), .. }) => crashed += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert_eq!(done + crashed, 20 * 500);
+    assert!(crashed <= 20, "only running tasks are lost: {crashed}");
+    drop(engine);
+    eventually("every worker to be gone", || {
+        seen.iter().all(|worker| test_kill_process(pid(*worker)).is_err())
+    });
+}

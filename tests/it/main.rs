@@ -1,0 +1,7 @@
+//! The engine as its users meet it: one conformance suite under every placement, and real faults
+//! in real processes.
+
+mod jobs;
+mod conformance;
+mod faults;
+mod shutdown;
