@@ -96,7 +96,8 @@ mod tests {
                 if let Some(block) = arena.allocate(1 + (seed >> 30) % (1 << ((seed >> 8) % 21))) {
                     let end = block.offset + block.capacity;
                     assert!(block.offset >= 4096 && end <= 4096 + (4 << 20));
-                    let apart = |b: &Block| end <= b.offset || b.offset + b.capacity <= block.offset;
+                    let apart =
+                        |b: &Block| end <= b.offset || b.offset + b.capacity <= block.offset;
                     assert!(held.iter().all(apart), "{block:?} overlaps");
                     held.push(block);
                 }

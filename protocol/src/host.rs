@@ -29,7 +29,11 @@ pub struct Published {
 enum Entry {
     Free,
     /// Published; the last word the host wrote, the grant, and whether room was asked for.
-    InFlight { word: Word, grant: Grant, asked: bool },
+    InFlight {
+        word: Word,
+        grant: Grant,
+        asked: bool,
+    },
     /// Taken back; the word REVOKED stands until the slot is used again.
     Revoked,
 }
