@@ -100,6 +100,10 @@ fn a_stopped_worker_falls_to_kill_after() {
     assert_ne!(engine.worker_pids(), []);
     for worker in engine.worker_pids() {
         kill_process(pid(worker), Signal::STOP).unwrap();
+        eventually("the worker to stop", || {
+            let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
+            stat.contains(") T ")
+        });
     }
     let task = engine.task(Double(2)).kill_after(Duration::from_millis(100));
     assert!(matches!(task.run(), Err(TaskError::TimedOut { .. })));
