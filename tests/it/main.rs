@@ -5,3 +5,4 @@ mod jobs;
 mod conformance;
 mod faults;
 mod shutdown;
+mod hosts;

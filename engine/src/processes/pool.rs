@@ -10,7 +10,7 @@ use amphi_protocol::{RestartBudget, WorkerLimits};
 use parking_lot::{Condvar, Mutex};
 
 use super::After;
-use super::link::Seat;
+use super::link::{Seat, SeatState};
 use super::supervisor::{self, Started};
 use crate::budget::{Appetite, Budget, TokenUser};
 use crate::error::{Reason, StartError, TaskError};
@@ -223,7 +223,9 @@ impl Processes {
     /// The workers' pids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let inner = self.inner.lock();
-        inner.seats.iter().filter_map(|seat| seat.link.as_ref()?.pid).collect()
+        let alive =
+            inner.seats.iter().filter(|seat| !matches!(seat.state, SeatState::Dying { .. }));
+        alive.filter_map(|seat| seat.link.as_ref()?.pid).collect()
     }
 
     /// No worker will ever start again: every task that waits is told why.
