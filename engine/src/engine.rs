@@ -232,10 +232,10 @@ impl Shared {
             closure: options.closure,
             processes: self.processes.is_some(),
         })?;
-        if route.placement == Placement::Process {
-            if let Some(processes) = &self.processes {
-                processes.check()?;
-            }
+        if route.placement == Placement::Process
+            && let Some(processes) = &self.processes
+        {
+            processes.check()?;
         }
         let core = Core::new(index, name, route, options.kill_after, spec.no_caller_run);
         Ok((core, route))

@@ -85,14 +85,16 @@ impl Setup {
     }
 }
 
-type Made = Result<Box<dyn Any + Send + Sync>, String>;
+type Value = Box<dyn Any + Send + Sync>;
+type Make = dyn Fn(&Setup) -> Result<Value, Error> + Send + Sync;
+type Made = Result<Value, String>;
 
 /// One registered state: how it is made, and the value once it is.
 pub(crate) struct State {
     pub(crate) type_id: TypeId,
     pub(crate) type_name: &'static str,
     pub(crate) preload: bool,
-    make: Box<dyn Fn(&Setup) -> Result<Box<dyn Any + Send + Sync>, Error> + Send + Sync>,
+    make: Box<Make>,
     value: OnceLock<Made>,
 }
 

@@ -101,7 +101,6 @@ impl Job for Misbehave {
             Self::Fail => return Err(Error::new("on purpose")),
             Self::Panic => panic!("on purpose"),
             Self::Abort => std::process::abort(),
-            #[expect(clippy::exit, reason = "the fault under test")]
             Self::Exit => std::process::exit(3),
             Self::OverflowStack => return Ok(overflow(0)),
             Self::Hang => loop {

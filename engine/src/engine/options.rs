@@ -99,12 +99,14 @@ impl<J: Job> TaskBuilder<J> {
     }
 }
 
+type Submission<J> = Result<Task<<J as Job>::Output, <J as Job>::Error>, Rejected<J>>;
+
 /// One try of a submission that waits for room; `None`: the queue is full, `job` is kept.
 fn attempt<J: Job>(
     engine: &Engine,
     job: &mut Option<J>,
     options: &Options,
-) -> Option<Result<Task<J::Output, J::Error>, Rejected<J>>> {
+) -> Option<Submission<J>> {
     match engine.place_job(job.take()?, options) {
         Err(Rejected { job: back, reason: Reason::QueueFull }) => {
             *job = Some(back);

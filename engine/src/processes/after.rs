@@ -97,10 +97,10 @@ fn settle(pool: &Processes, finished: Finished) {
             {
                 let mut inner = pool.inner.lock();
                 let seat = &mut inner.seats[seat as usize];
-                if seat.generation == generation {
-                    if let Some(link) = &mut seat.link {
-                        link.free_blocks(None, Some(block));
-                    }
+                if seat.generation == generation
+                    && let Some(link) = &mut seat.link
+                {
+                    link.free_blocks(None, Some(block));
                 }
             }
             task.settle_reply(kind, bytes);

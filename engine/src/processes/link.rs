@@ -216,10 +216,10 @@ impl Link {
             match self.records.pop(lane.rsp(), &mut scratch) {
                 Ok(None) => break,
                 Ok(Some(record_kind::PROGRESS)) => {
-                    if let Ok(record) = decode::<ProgressRecord>(&scratch) {
-                        if let Some(flight) = self.flight(record.seq) {
-                            flight.task.core().set_progress(record.done, record.total);
-                        }
+                    if let Ok(record) = decode::<ProgressRecord>(&scratch)
+                        && let Some(flight) = self.flight(record.seq)
+                    {
+                        flight.task.core().set_progress(record.done, record.total);
                     }
                 }
                 Ok(Some(_)) => {}

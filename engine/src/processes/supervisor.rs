@@ -410,11 +410,11 @@ impl Processes {
     fn take_back_stuck(&self, inner: &mut Inner, index: u32) {
         let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
         let Some(oldest) = link.host.oldest() else { return };
-        if let Some(flight) = link.flight(oldest) {
-            if let Some(entry) = self.home.table.entry(flight.task.core().job) {
-                let ns = u64::try_from(TAKE_BACK_AFTER.as_nanos()).unwrap_or(u64::MAX);
-                entry.observe(ns, entry.output_bytes());
-            }
+        if let Some(flight) = link.flight(oldest)
+            && let Some(entry) = self.home.table.entry(flight.task.core().job)
+        {
+            let ns = u64::try_from(TAKE_BACK_AFTER.as_nanos()).unwrap_or(u64::MAX);
+            entry.observe(ns, entry.output_bytes());
         }
         self.take_back_others(inner, index, oldest);
     }

@@ -71,7 +71,7 @@ impl Processes {
                 continue;
             }
             rounds += 1;
-            if rounds % 64 == 0 {
+            if rounds.is_multiple_of(64) {
                 let now = clock::now();
                 if until.is_zero() {
                     until = now + SPIN;

@@ -63,7 +63,7 @@ impl Segment {
     /// If the range is not within the segment or not made of words.
     pub(crate) fn words(&self, range: Range<usize>) -> &[AtomicU64] {
         assert!(range.start <= range.end && range.end <= self.map.len());
-        assert!(range.start % 8 == 0 && range.end % 8 == 0);
+        assert!(range.start.is_multiple_of(8) && range.end.is_multiple_of(8));
         // SAFETY: the result must stay within one allocation — the range was checked against the
         // mapping's length.
         let first = unsafe { self.map.as_mut_ptr().add(range.start) };
