@@ -1,7 +1,12 @@
 //! Messages on the SEQPACKET sockets between host, forkserver and workers.
 //!
-//! Small enums, encoded by postcard. None is recursive and none holds a collection of zero-sized
-//! elements, so that decoding hostile bytes is bounded by their length.
+//! Small enums, encoded by postcard, one message a datagram. Descriptors travel beside a message;
+//! each kind says which, and one that was not expected is a violation of the receiver's making.
+//!
+//! # Invariants
+//! 1. None is recursive and none holds a collection of zero-sized elements, so that decoding
+//!    hostile bytes is bounded by their length, and that by [`MESSAGE_BYTES_MAX`].
+//! 2. A message is all of its bytes: what follows it is a violation.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -200,5 +205,46 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Violation> {
     match postcard::take_from_bytes(bytes) {
         Ok((message, [])) => Ok(message),
         _ => Err(violation),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: WorkerId = WorkerId { pool: 1, seat: 2, generation: 3 };
+
+    fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T) {
+        let bytes = encode(message);
+        assert_eq!(decode::<T>(&bytes).as_ref(), Ok(message));
+        decode::<T>(&bytes[..bytes.len() - 1]).expect_err("cut short");
+        decode::<T>(&[&bytes[..], &[0]].concat()).expect_err("more than the message");
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in_and_nothing_else_does() {
+        let limits = WorkerLimits { memory: Some(1 << 30), rayon_threads: 2, ..Default::default() };
+        let message = String::from("no model at /srv/model");
+        check(&ToForkserver::Hello { abi: 1, layout_hash: 2, table_hash: u64::MAX, config_len: 0 });
+        check(&ToForkserver::Spawn { id: ID, limits });
+        check(&ToForkserver::Kill(ID));
+        check(&FromForkserver::Failed { stage: StartStage::Preload, message: message.clone() });
+        check(&FromForkserver::Forked { id: ID, pid: 4 });
+        check(&FromForkserver::ForkFailed { id: ID, errno: 11 });
+        check(&FromForkserver::Exited { id: ID, exit: Exit::Signal { signal: 9, core: false } });
+        check(&FromForkserver::Exited { id: ID, exit: Exit::Code(-1) });
+        check(&ToWorker::Lane { lane: 7, incarnation: 8 });
+        check(&ToWorker::Payload { seq: 9, len: 1 << 40 });
+        check(&ToWorker::Bye);
+        check(&FromWorker::Ready { pid: 5 });
+        check(&FromWorker::Failed { stage: StartStage::Worker, message });
+    }
+
+    #[test]
+    fn a_claimed_length_beyond_the_message_is_refused() {
+        // FromWorker::Failed, stage 0, and a text that claims to be 2^62 bytes long.
+        let bytes = [1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
+        decode::<FromWorker>(&bytes).expect_err("it cannot be");
+        decode::<FromWorker>(&vec![0; MESSAGE_BYTES_MAX + 1]).expect_err("too long");
     }
 }

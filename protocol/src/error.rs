@@ -1,4 +1,5 @@
-//! What a peer did wrong.
+//! What a peer did wrong. Neither error is repaired: a worker that broke a rule is killed, a lane
+//! that is not the promised one is not used.
 
 /// The peer broke a rule of the protocol. The host kills the worker that did; nothing is repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

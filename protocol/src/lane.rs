@@ -1,53 +1,39 @@
 //! A lane's views: how both ends see the shared words, and nothing but words.
 //!
-//! The numbered protocols stand in `protocol/README.md`; [`HostLane`](crate::HostLane) and
-//! [`WorkerLane`](crate::WorkerLane) are their two ends.
+//! Role: [`HostLane`](crate::HostLane) and [`WorkerLane`](crate::WorkerLane) are the two ends and
+//! the only callers. A view borrows the control part of a mapping (everything before the arena);
+//! whoever maps the memory makes it. Arena bytes are the mapper's business.
+//!
+//! # Invariants
+//! 1. A view has exactly its control part, so an index made of a slot's number and a constant is
+//!    in bounds; no index is ever made of a shared value.
+//! 2. Payload words are Relaxed. What orders them is the state word of their slot.
 
 use crate::layout::{
-    ARENA_OFFSET, REQ_INLINE_WORD, REQ_SLOTS_WORD, RSP_ARENA_OFFSET, RSP_INLINE_WORD, SLOT_WORDS,
-    SLOTS, WORD,
+    REQ_CONTROL_WORDS, REQ_SLOTS_WORD, RSP_CONTROL_WORDS, SLOT_WORDS, SLOTS, WORD, req_word,
+    rsp_word,
 };
-use crate::message::InlineBytes;
-use crate::slot::{State, Word};
+use crate::message::{InlineBytes, Stage};
+use crate::slot::Word;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The control part of a REQ mapping. Written by: host. Read by: worker (Relaxed loads only, the
 /// mapping is read-only there).
 #[derive(Debug, Clone, Copy)]
-pub struct Req<'a>(&'a [AtomicU64]);
+pub struct Req<'a>(&'a [AtomicU64; REQ_CONTROL_WORDS]);
 
 /// The control part of an RSP mapping. State words are written by both; the rest by the worker.
 #[derive(Debug, Clone, Copy)]
-pub struct Rsp<'a>(&'a [AtomicU64]);
-
-/// Words of a request slot, in order.
-pub(crate) mod req_word {
-    pub(crate) const SEQ: usize = 0;
-    pub(crate) const JOB_AND_FLAGS: usize = 1;
-    pub(crate) const KIND: usize = 2;
-    pub(crate) const LEN: usize = 3;
-    pub(crate) const OFFSET: usize = 4;
-    pub(crate) const GRANT_OFFSET: usize = 5;
-    pub(crate) const GRANT_CAPACITY: usize = 6;
-    pub(crate) const CANCEL: usize = 7;
-}
-
-/// Words of a response slot, in order.
-pub(crate) mod rsp_word {
-    pub(crate) const STATE: usize = 0;
-    /// `len << 16 | storage << 8 | kind`
-    pub(crate) const HEAD: usize = 1;
-    pub(crate) const RUN_NS: usize = 2;
-}
+pub struct Rsp<'a>(&'a [AtomicU64; RSP_CONTROL_WORDS]);
 
 impl<'a> Req<'a> {
     /// The view of a mapping's first words.
     ///
     /// # Panics
     /// If there are fewer words than the control part has.
+    #[inline]
     pub fn new(words: &'a [AtomicU64]) -> Self {
-        assert!(words.len() >= ARENA_OFFSET / WORD, "a REQ mapping has its control part");
-        Self(words)
+        Self(words.first_chunk().expect("a REQ mapping has its control part"))
     }
 
     #[inline]
@@ -60,9 +46,10 @@ impl<'a> Req<'a> {
         &self.0[REQ_SLOTS_WORD + slot_of(seq) * SLOT_WORDS + word]
     }
 
+    #[inline]
     pub(crate) fn inline(self, seq: u64) -> &'a [AtomicU64] {
         let first = REQ_SLOTS_WORD + slot_of(seq) * SLOT_WORDS;
-        &self.0[first + REQ_INLINE_WORD..first + SLOT_WORDS]
+        &self.0[first + req_word::INLINE..first + SLOT_WORDS]
     }
 }
 
@@ -71,9 +58,9 @@ impl<'a> Rsp<'a> {
     ///
     /// # Panics
     /// If there are fewer words than the control part has.
+    #[inline]
     pub fn new(words: &'a [AtomicU64]) -> Self {
-        assert!(words.len() >= RSP_ARENA_OFFSET / WORD, "an RSP mapping has its control part");
-        Self(words)
+        Self(words.first_chunk().expect("an RSP mapping has its control part"))
     }
 
     #[inline]
@@ -83,7 +70,7 @@ impl<'a> Rsp<'a> {
 
     #[inline]
     pub(crate) fn state(self, seq: u64) -> &'a AtomicU64 {
-        &self.0[state_word_index(seq)]
+        self.slot(seq, rsp_word::STATE)
     }
 
     #[inline]
@@ -91,14 +78,15 @@ impl<'a> Rsp<'a> {
         &self.0[slot_of(seq) * SLOT_WORDS + word]
     }
 
+    #[inline]
     pub(crate) fn inline(self, seq: u64) -> &'a [AtomicU64] {
         let first = slot_of(seq) * SLOT_WORDS;
-        &self.0[first + RSP_INLINE_WORD..first + SLOT_WORDS]
+        &self.0[first + rsp_word::INLINE..first + SLOT_WORDS]
     }
 }
 
 #[inline]
-const fn slot_of(seq: u64) -> usize {
+pub(crate) const fn slot_of(seq: u64) -> usize {
     (seq % SLOTS as u64) as usize
 }
 
@@ -111,36 +99,34 @@ pub const fn state_word_index(seq: u64) -> usize {
 /// A spinner's glance without the ledger: true once the host has something to do for `seq`.
 #[inline]
 pub fn looks_done(rsp: Rsp<'_>, seq: u64) -> bool {
-    let word = Word(rsp.state(seq).load(Ordering::Relaxed));
-    let same = word.seq() == seq;
-    !(same && matches!(word.state(), Ok(State::Queued | State::Running | State::Granted)))
+    // Relaxed: it decides nothing; whoever acts on it polls, and that load is an Acquire.
+    let word = Word::from_bits(rsp.state(seq).load(Ordering::Relaxed));
+    !matches!(word.stage(seq), Ok(Stage::Queued | Stage::Running | Stage::Granted))
 }
 
-/// Copies bytes into words; the last word is filled up with zeros.
+/// Copies bytes into words; the last word is filled up with zeros. The words hold them.
 #[inline]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let mut chunks = bytes.chunks_exact(WORD);
-    let mut index = 0;
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("a chunk of eight"));
-        words[index].store(word, Ordering::Relaxed);
-        index += 1;
+    debug_assert!(bytes.len() <= words.len() * WORD);
+    let (full, rest) = bytes.as_chunks::<WORD>();
+    for (word, chunk) in words.iter().zip(full) {
+        word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
     }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
+    if let (false, Some(word)) = (rest.is_empty(), words.get(full.len())) {
         let mut last = [0; WORD];
         last[..rest.len()].copy_from_slice(rest);
-        words[index].store(u64::from_le_bytes(last), Ordering::Relaxed);
+        word.store(u64::from_le_bytes(last), Ordering::Relaxed);
     }
 }
 
-/// Copies `len` bytes out of words. The caller has checked `len <= N` and that the words hold it.
+/// Copies `len` bytes out of words, as many words as that needs. The caller has checked `len`.
 #[inline]
 pub(crate) fn load_bytes<const N: usize>(words: &[AtomicU64], len: usize) -> InlineBytes<N> {
+    debug_assert!(len <= N && N.is_multiple_of(WORD));
     let mut bytes = [0; N];
-    for (chunk, word) in bytes[..len.next_multiple_of(WORD).min(N)].chunks_mut(WORD).zip(words) {
-        let word = word.load(Ordering::Relaxed).to_le_bytes();
-        chunk.copy_from_slice(&word[..chunk.len()]);
+    let (chunks, _) = bytes.as_chunks_mut::<WORD>();
+    for (chunk, word) in chunks.iter_mut().zip(words).take(len.div_ceil(WORD)) {
+        *chunk = word.load(Ordering::Relaxed).to_le_bytes();
     }
-    InlineBytes { bytes, len }
+    InlineBytes::new(bytes, len)
 }

@@ -2,32 +2,25 @@
 //!
 //! REQ (host read-write, worker read-only): header · doorbell line · slots · arena.
 //! RSP (both read-write): slots · record ring · arena.
+//!
+//! # Invariants
+//! 1. A shared word is eight bytes and aligned to eight, so that no value is ever torn.
+//! 2. Words that different ends write never share a line of [`LINE_BYTES`], except a response
+//!    slot's state word, which both write by design: claim against revoke needs one word.
+//! 3. Nothing here depends on what stands in the memory. There is no shared index.
 
 /// Version of the protocol.
 pub const ABI: u32 = 1;
 /// First word of a REQ mapping.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"amphilan");
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"amphilan");
 /// Slots of a lane. Eight until measured otherwise: enough to hide the host's turnaround.
 pub const SLOTS: usize = 8;
 /// Bytes of a slot.
-pub const SLOT_BYTES: usize = 256;
+pub(crate) const SLOT_BYTES: usize = 256;
 /// Bytes of input that travel in the slot itself.
 pub const INPUT_INLINE: usize = 192;
 /// Bytes of output that travel in the slot itself.
 pub const OUTPUT_INLINE: usize = 232;
-
-pub(crate) const WORD: usize = 8;
-/// Words of the header: magic, ABI, layout hash, lane, incarnation.
-pub(crate) const HEADER_WORD: usize = 0;
-/// The doorbell line: `park_epoch`, `harvested`. Written by: host. Read by: worker.
-pub(crate) const EPOCH_WORD: usize = 128 / WORD;
-pub(crate) const HARVESTED_WORD: usize = EPOCH_WORD + 1;
-pub(crate) const REQ_SLOTS_WORD: usize = 256 / WORD;
-pub(crate) const SLOT_WORDS: usize = SLOT_BYTES / WORD;
-/// Words of a request slot before its inline input.
-pub(crate) const REQ_INLINE_WORD: usize = 64 / WORD;
-/// Words of a response slot before its inline output: state, head, run time.
-pub(crate) const RSP_INLINE_WORD: usize = 24 / WORD;
 
 /// Where REQ's arena begins.
 pub const ARENA_OFFSET: usize = 4096;
@@ -50,33 +43,115 @@ pub const BLOCK_MIN: u64 = 256;
 /// The largest block of an arena; larger payloads travel in a memfd of their own.
 pub const BLOCK_MAX: u64 = 1 << 20;
 
+pub(crate) const WORD: usize = 8;
+/// Two cache lines: the pair that adjacent-line prefetch moves together.
+pub(crate) const LINE_BYTES: usize = 128;
+pub(crate) const SLOT_WORDS: usize = SLOT_BYTES / WORD;
+/// Words of REQ before its arena.
+pub(crate) const REQ_CONTROL_WORDS: usize = ARENA_OFFSET / WORD;
+/// Words of RSP before its arena.
+pub(crate) const RSP_CONTROL_WORDS: usize = RSP_ARENA_OFFSET / WORD;
+
+/// Words of the REQ header, which the host writes before it hands the mapping out.
+pub(crate) mod header_word {
+    pub(crate) const MAGIC: usize = 0;
+    pub(crate) const ABI: usize = 1;
+    pub(crate) const LAYOUT: usize = 2;
+    pub(crate) const LANE: usize = 3;
+    pub(crate) const INCARNATION: usize = 4;
+}
+
+/// The doorbell line of REQ. Written by: host. Read by: worker (Relaxed).
+pub(crate) const EPOCH_WORD: usize = LINE_BYTES / WORD;
+/// The last sequence that the host has harvested, beside the epoch. Written and read likewise.
+pub(crate) const HARVESTED_WORD: usize = EPOCH_WORD + 1;
+pub(crate) const REQ_SLOTS_WORD: usize = 2 * LINE_BYTES / WORD;
+
+/// Words of a request slot. Written by: host. Read by: worker (Relaxed, after its claim).
+pub(crate) mod req_word {
+    pub(crate) const SEQ: usize = 0;
+    pub(crate) const JOB_AND_FLAGS: usize = 1;
+    /// The input's place; once room was asked for, the answer.
+    pub(crate) const PLACE: usize = 2;
+    pub(crate) const LEN: usize = 3;
+    pub(crate) const OFFSET: usize = 4;
+    pub(crate) const GRANT_OFFSET: usize = 5;
+    pub(crate) const GRANT_CAPACITY: usize = 6;
+    /// The sequence that is to stop; never reset, because no sequence comes twice.
+    pub(crate) const CANCEL: usize = 7;
+    pub(crate) const INLINE: usize = 8;
+}
+
+/// Words of a response slot. STATE is written by both ends, by RMW or by whose turn it is; the
+/// others by the worker, and read by the host after an Acquire load of STATE.
+pub(crate) mod rsp_word {
+    pub(crate) const STATE: usize = 0;
+    pub(crate) const HEAD: usize = 1;
+    pub(crate) const RUN_NS: usize = 2;
+    pub(crate) const INLINE: usize = 3;
+}
+
+/// The record ring's words in RSP. TAIL and the data are the worker's, HEAD is the host's.
+pub(crate) mod record_word {
+    use super::{LINE_BYTES, RECORDS_BYTES, RECORDS_OFFSET, WORD};
+
+    pub(crate) const TAIL: usize = RECORDS_OFFSET / WORD;
+    pub(crate) const HEAD: usize = TAIL + LINE_BYTES / WORD;
+    pub(crate) const DATA: usize = HEAD + LINE_BYTES / WORD;
+    pub(crate) const DATA_WORDS: usize = (RECORDS_OFFSET + RECORDS_BYTES) / WORD - DATA;
+}
+
 const _: () = assert!(SLOTS.is_power_of_two());
-const _: () = assert!(REQ_INLINE_WORD * WORD + INPUT_INLINE == SLOT_BYTES);
-const _: () = assert!(RSP_INLINE_WORD * WORD + OUTPUT_INLINE == SLOT_BYTES);
+const _: () = assert!(SLOT_BYTES.is_multiple_of(LINE_BYTES));
+const _: () = assert!(header_word::INCARNATION < EPOCH_WORD);
+const _: () = assert!(HARVESTED_WORD < REQ_SLOTS_WORD);
+const _: () = assert!(req_word::INLINE * WORD + INPUT_INLINE == SLOT_BYTES);
+const _: () = assert!(rsp_word::INLINE * WORD + OUTPUT_INLINE == SLOT_BYTES);
+const _: () = assert!(INPUT_INLINE.is_multiple_of(WORD) && OUTPUT_INLINE.is_multiple_of(WORD));
 const _: () = assert!(REQ_SLOTS_WORD * WORD + SLOTS * SLOT_BYTES <= ARENA_OFFSET);
 const _: () = assert!(SLOTS * SLOT_BYTES <= RECORDS_OFFSET);
-const _: () = assert!(RSP_ARENA_OFFSET.is_multiple_of(4096));
+const _: () = assert!(record_word::DATA + record_word::DATA_WORDS == RSP_CONTROL_WORDS);
+const _: () = assert!(ARENA_OFFSET.is_multiple_of(4096) && RSP_ARENA_OFFSET.is_multiple_of(4096));
+const _: () = assert!((ARENA_BYTES as u64).is_multiple_of(BLOCK_MAX));
+const _: () = assert!(BLOCK_MIN.is_power_of_two() && BLOCK_MAX.is_power_of_two());
 
 /// A hash of the map, which host and worker compare: it differs where two builds disagree.
 pub const LAYOUT_HASH: u64 = {
     let numbers = [
-        ABI as u64,
-        SLOTS as u64,
-        SLOT_BYTES as u64,
-        INPUT_INLINE as u64,
-        OUTPUT_INLINE as u64,
-        ARENA_OFFSET as u64,
-        ARENA_BYTES as u64,
-        RECORDS_OFFSET as u64,
-        RECORDS_BYTES as u64,
-        EPOCH_WORD as u64,
-        usize::BITS as u64,
+        ABI as usize,
+        usize::BITS as usize,
+        SLOTS,
+        SLOT_BYTES,
+        INPUT_INLINE,
+        OUTPUT_INLINE,
+        ARENA_OFFSET,
+        ARENA_BYTES,
+        RECORDS_OFFSET,
+        RECORDS_BYTES,
+        RSP_ARENA_OFFSET,
+        EPOCH_WORD,
+        HARVESTED_WORD,
+        REQ_SLOTS_WORD,
+        req_word::PLACE,
+        req_word::LEN,
+        req_word::OFFSET,
+        req_word::GRANT_OFFSET,
+        req_word::GRANT_CAPACITY,
+        req_word::CANCEL,
+        req_word::INLINE,
+        rsp_word::STATE,
+        rsp_word::HEAD,
+        rsp_word::RUN_NS,
+        rsp_word::INLINE,
+        record_word::TAIL,
+        record_word::HEAD,
+        record_word::DATA,
     ];
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut index = 0;
     while index < numbers.len() {
-        // FNV-1a over words.
-        hash = (hash ^ numbers[index]).wrapping_mul(0x0100_0000_01b3);
+        // FNV-1a, a number at a time.
+        hash = (hash ^ numbers[index] as u64).wrapping_mul(0x0100_0000_01b3);
         index += 1;
     }
     hash

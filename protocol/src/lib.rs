@@ -5,6 +5,7 @@ mod layout;
 mod slot;
 mod message;
 mod lane;
+mod ledger;
 mod host;
 mod worker;
 mod record;
@@ -13,6 +14,8 @@ mod control;
 mod life;
 mod error;
 mod sync;
+#[cfg(all(test, not(amphi_loom)))]
+mod tests;
 
 pub use crate::arena::{Arena, Block};
 pub use crate::control::{

@@ -1,15 +1,22 @@
 //! The restart budget: how soon a seat gets its next worker. Pure; time is an argument.
 //!
-//! Only a worker that died before it was READY, or before it finished one task, says that starting
-//! another may not help. Any other death is replaced at once, and a kill that the engine ordered
-//! never counts.
+//! Role: one budget per pool, asked at every death. Only a worker that died before it was READY,
+//! or before it finished one task (for a service: served for a second), says that starting another
+//! may not help. Any other death is replaced at once, and a kill that the engine ordered never
+//! counts.
+//!
+//! # Invariants
+//! 1. Between two counted deaths without a success the delay doubles, from 50 ms to 5 s.
+//! 2. [`DEATHS_MAX`] of them within [`WINDOW`] trip the pool for as long; deaths of workers that
+//!    were starting then do not prolong it. Afterwards one more trips it again at once (half
+//!    open), and a success forgets everything.
 
 use std::time::Duration;
 
-/// Counted deaths within [`WINDOW`] that trip the pool.
-pub const DEATHS_MAX: usize = 5;
+/// Counted deaths within `WINDOW` that trip the pool.
+const DEATHS_MAX: usize = 5;
 /// The window of counted deaths, and how long a tripped pool stays tripped.
-pub const WINDOW: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(10);
 const DELAY_FIRST: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
@@ -43,7 +50,10 @@ pub enum Verdict {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Budget {
+    /// When the counted deaths of the window were; at most [`DEATHS_MAX`].
     counted: Vec<Duration>,
+    /// Counted deaths since the last success.
+    streak: u32,
     tripped_until: Option<Duration>,
 }
 
@@ -58,22 +68,27 @@ impl Budget {
         if matches!(how, Death::AfterWork | Death::Ordered) {
             return Verdict::Replace;
         }
-        // A try after the pool was tripped that fails trips it again at once.
-        let half_open = self.tripped_until.take().is_some();
+        if let Some(until) = self.tripped_until.filter(|until| now < *until) {
+            return Verdict::Tripped { until };
+        }
+        let half_open = self.tripped_until.is_some();
         self.counted.retain(|death| now.saturating_sub(*death) < WINDOW);
         self.counted.push(now);
         if half_open || self.counted.len() >= DEATHS_MAX {
             let until = now + WINDOW;
+            self.counted.clear();
             self.tripped_until = Some(until);
             return Verdict::Tripped { until };
         }
-        let doublings = u32::try_from(self.counted.len() - 1).unwrap_or(u32::MAX);
-        Verdict::After((DELAY_FIRST * 2_u32.saturating_pow(doublings)).min(DELAY_MAX))
+        let delay = DELAY_FIRST.saturating_mul(2_u32.saturating_pow(self.streak)).min(DELAY_MAX);
+        self.streak = self.streak.saturating_add(1);
+        Verdict::After(delay)
     }
 
     /// A worker finished its first task: starting works.
     pub fn succeeded(&mut self) {
         self.counted.clear();
+        self.streak = 0;
         self.tripped_until = None;
     }
 
@@ -106,23 +121,31 @@ mod tests {
         for delay in [50, 100, 200, 400] {
             assert_eq!(budget.died(Death::BeforeReady, ms(0)), Verdict::After(ms(delay)));
         }
-        let verdict = budget.died(Death::BeforeFirstTask, ms(1));
-        assert_eq!(verdict, Verdict::Tripped { until: ms(10_001) });
+        let tripped = Verdict::Tripped { until: ms(10_001) };
+        assert_eq!(budget.died(Death::BeforeFirstTask, ms(1)), tripped);
         assert!(budget.is_tripped(ms(10_000)));
         assert!(!budget.is_tripped(ms(10_001)));
+        assert_eq!(budget.died(Death::BeforeReady, ms(9_000)), tripped, "not prolonged");
         // Half open: the next failure trips at once, a success forgets everything.
         let verdict = budget.died(Death::BeforeReady, ms(30_000));
         assert_eq!(verdict, Verdict::Tripped { until: ms(40_000) });
         budget.succeeded();
+        assert!(!budget.is_tripped(ms(30_000)));
         assert_eq!(budget.died(Death::BeforeReady, ms(30_001)), Verdict::After(ms(50)));
     }
 
     #[test]
-    fn old_deaths_are_forgotten() {
+    fn slow_failures_never_trip_but_wait_up_to_the_longest_delay() {
         let mut budget = Budget::new();
-        for second in 0..20 {
-            let verdict = budget.died(Death::BeforeReady, ms(second * 3_000));
-            assert!(matches!(verdict, Verdict::After(_)), "at {second}: {verdict:?}");
+        for (count, delay) in [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000].iter().enumerate() {
+            let verdict = budget.died(Death::BeforeReady, ms(count as u64 * 3_000));
+            assert_eq!(verdict, Verdict::After(ms(*delay)), "the {count}th");
+        }
+        for count in 9..100 {
+            assert_eq!(
+                budget.died(Death::BeforeReady, ms(count * 3_000)),
+                Verdict::After(ms(5000))
+            );
         }
     }
 }

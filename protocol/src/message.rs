@@ -1,6 +1,11 @@
 //! What travels in a slot: requests, replies, and where their bytes lie.
+//!
+//! Offsets count from the start of the mapping. A reply carries lengths only: where a block lies
+//! is what the host's ledger granted, whatever the worker writes.
 
-use crate::error::Violation;
+use std::fmt;
+use std::ops::Deref;
+
 use crate::layout::{INPUT_INLINE, OUTPUT_INLINE};
 
 /// Where a request's input lies.
@@ -51,9 +56,10 @@ pub struct Request<'a> {
 
 /// What became of a task in a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ReplyKind {
     /// The output follows.
-    Ok,
+    Ok = 1,
     /// The job's error follows.
     Failed,
     /// The panic's text follows.
@@ -67,26 +73,46 @@ pub enum ReplyKind {
 }
 
 impl ReplyKind {
+    #[inline]
     pub(crate) const fn number(self) -> u64 {
-        match self {
-            Self::Ok => 1,
-            Self::Failed => 2,
-            Self::Panicked => 3,
-            Self::CancelledSeen => 4,
-            Self::Codec => 5,
-            Self::TooLarge => 6,
-        }
+        self as u64
     }
 
-    pub(crate) const fn from_number(number: u64) -> Result<Self, Violation> {
-        Ok(match number {
+    #[inline]
+    pub(crate) const fn from_number(number: u64) -> Option<Self> {
+        Some(match number {
             1 => Self::Ok,
             2 => Self::Failed,
             3 => Self::Panicked,
             4 => Self::CancelledSeen,
             5 => Self::Codec,
             6 => Self::TooLarge,
-            _ => return Err(Violation::new("a reply has a known kind", number)),
+            _ => return None,
+        })
+    }
+}
+
+/// Where a payload lies, as a shared word says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Inline = 1,
+    Block = 2,
+    Memfd = 3,
+}
+
+impl Place {
+    #[inline]
+    pub(crate) const fn number(self) -> u64 {
+        self as u64
+    }
+
+    #[inline]
+    pub(crate) const fn from_number(number: u64) -> Option<Self> {
+        Some(match number {
+            1 => Self::Inline,
+            2 => Self::Block,
+            3 => Self::Memfd,
+            _ => return None,
         })
     }
 }
@@ -111,26 +137,35 @@ pub enum Output<'a> {
 /// A private copy of bytes that lay in a slot.
 #[derive(Clone, Copy)]
 pub struct InlineBytes<const N: usize> {
-    pub(crate) bytes: [u8; N],
-    pub(crate) len: usize,
+    bytes: [u8; N],
+    len: usize,
 }
 
-impl<const N: usize> std::ops::Deref for InlineBytes<N> {
+impl<const N: usize> InlineBytes<N> {
+    #[inline]
+    pub(crate) const fn new(bytes: [u8; N], len: usize) -> Self {
+        Self { bytes, len }
+    }
+}
+
+impl<const N: usize> Deref for InlineBytes<N> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
-impl<const N: usize> std::fmt::Debug for InlineBytes<N> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<const N: usize> fmt::Debug for InlineBytes<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("InlineBytes").field(&self.len).finish()
     }
 }
 
 /// Where a reply's bytes lie, checked.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "replies are copied once and never boxed")]
 pub enum Storage {
     /// They came with the slot.
     Inline(InlineBytes<OUTPUT_INLINE>),
@@ -161,6 +196,7 @@ pub struct Done {
 
 /// What the host finds at the oldest task of a lane.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "replies are copied once and never boxed")]
 pub enum Event {
     /// It is done.
     Done(Done),
@@ -184,6 +220,30 @@ pub enum GrantAnswer {
     Refused,
 }
 
+impl GrantAnswer {
+    // Other numbers than a [`Place`] has: they share a word.
+    const BLOCK: u64 = 4;
+    const MEMFD: u64 = 5;
+    const REFUSED: u64 = 6;
+
+    pub(crate) const fn number(self) -> u64 {
+        match self {
+            Self::Block(_) => Self::BLOCK,
+            Self::Memfd => Self::MEMFD,
+            Self::Refused => Self::REFUSED,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u64, grant: Grant) -> Option<Self> {
+        Some(match number {
+            Self::BLOCK => Self::Block(grant),
+            Self::MEMFD => Self::Memfd,
+            Self::REFUSED => Self::Refused,
+            _ => return None,
+        })
+    }
+}
+
 /// How far a task in a lane is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -195,7 +255,7 @@ pub enum Stage {
     NeedSpace,
     /// Has been answered.
     Granted,
-    /// Done, not harvested.
+    /// Done, harvested or not; also what is not in the lane any more.
     Done,
 }
 

@@ -1,14 +1,30 @@
 //! The record ring: small messages from a running job to the host, beside its reply.
 //!
-//! Single writer, single reader, in RSP. Written by the worker: `tail` and the data. Written by
-//! the host: `head`. The host keeps its own head and never trusts the shared one; it loads `tail`
-//! once, checks its distance, copies a record out and checks the copy's length. A full ring drops
-//! the record: what travels here (progress, logs) is worth less than the job's time.
+//! Single writer, single reader, in RSP. A record is a head word, `len << 8 | kind`, and its bytes
+//! filled up to whole words. Positions count words and never wrap; a position's word is its
+//! remainder. A full ring drops the record: what travels here (progress, logs) is worth less than
+//! the job's time. No bell is owed for a record; the host drains the ring when it looks at the lane.
+//!
+//! # Invariants
+//! 1. `tail` and the data are written by the worker, `head` by the host. Each end goes by its own
+//!    private copy of what it writes and never reads that back.
+//! 2. The host loads `tail` once a drain and checks its distance; a record's length is checked
+//!    before it bounds anything; bytes are copied out before anybody looks at them.
+//! 3. A drain ends: it goes to the `tail` it began with, at most one ring away, however fast the
+//!    worker writes.
+//!
+//! # Ordering
+//! | site | order | pairs with | what becomes visible |
+//! |---|---|---|---|
+//! | `push`, tail | store Release | `pop`, load Acquire | the record |
+//! | `pop`, head | store Release | `push`, load Acquire | that its words may be written again |
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::Violation;
 use crate::lane::Rsp;
-use crate::layout::{RECORDS_BYTES, RECORDS_OFFSET, WORD};
-use crate::sync::Ordering;
+use crate::layout::{WORD, record_word};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A record's kinds.
 pub mod record_kind {
@@ -19,7 +35,7 @@ pub mod record_kind {
 }
 
 /// How far a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgressRecord {
     /// The task's sequence in the lane.
     pub seq: u64,
@@ -32,10 +48,8 @@ pub struct ProgressRecord {
 /// The largest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 2048;
 
-const TAIL_WORD: usize = RECORDS_OFFSET / WORD;
-const HEAD_WORD: usize = TAIL_WORD + 16;
-const DATA_WORD: usize = TAIL_WORD + 32;
-const DATA_WORDS: u64 = ((RECORDS_BYTES / WORD) - 32) as u64;
+const DATA_WORDS: u64 = record_word::DATA_WORDS as u64;
+const _: () = assert!(RECORD_BYTES_MAX / WORD < record_word::DATA_WORDS);
 
 /// The worker's end.
 #[derive(Debug, Default)]
@@ -48,10 +62,9 @@ pub struct RecordWriter {
 #[derive(Debug, Default)]
 pub struct RecordReader {
     head: u64,
-}
-
-fn data(rsp: Rsp<'_>, position: u64) -> &crate::sync::AtomicU64 {
-    rsp.word(DATA_WORD + (position % DATA_WORDS) as usize)
+    /// Where the drain that is going on ends.
+    until: Option<u64>,
+    broken: Option<Violation>,
 }
 
 impl RecordWriter {
@@ -61,31 +74,29 @@ impl RecordWriter {
     }
 
     /// Records that found no room.
-    pub fn dropped(&self) -> u64 {
+    pub const fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Writes a record; false: the ring is full or the record too large, it was dropped.
     pub fn push(&mut self, rsp: Rsp<'_>, kind: u8, bytes: &[u8]) -> bool {
-        let words = 1 + bytes.len().div_ceil(WORD) as u64;
-        // Acquire pairs with the Release store of `head` in `RecordReader::pop`.
-        let head = rsp.word(HEAD_WORD).load(Ordering::Acquire);
+        // PAIRS: records.head — Acquire, with the Release store in `RecordReader::pop`.
+        let head = rsp.word(record_word::HEAD).load(Ordering::Acquire);
         let free = DATA_WORDS.saturating_sub(self.tail.wrapping_sub(head));
-        if bytes.len() > RECORD_BYTES_MAX || words > free {
+        if bytes.len() > RECORD_BYTES_MAX || words_of(bytes.len()) > free {
             self.dropped += 1;
             return false;
         }
-        let header = (bytes.len() as u64) << 8 | u64::from(kind);
-        data(rsp, self.tail).store(header, Ordering::Relaxed);
-        for (index, chunk) in bytes.chunks(WORD).enumerate() {
+        let head = (bytes.len() as u64) << 8 | u64::from(kind);
+        data(rsp, self.tail).store(head, Ordering::Relaxed);
+        for (position, chunk) in (self.tail + 1..).zip(bytes.chunks(WORD)) {
             let mut word = [0; WORD];
             word[..chunk.len()].copy_from_slice(chunk);
-            let position = self.tail + 1 + index as u64;
             data(rsp, position).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
-        self.tail += words;
-        // Release pairs with the Acquire load in `RecordReader::pop`.
-        rsp.word(TAIL_WORD).store(self.tail, Ordering::Release);
+        self.tail += words_of(bytes.len());
+        // PAIRS: records.tail — Release, with the Acquire load in `RecordReader::pop`.
+        rsp.word(record_word::TAIL).store(self.tail, Ordering::Release);
         true
     }
 }
@@ -96,35 +107,140 @@ impl RecordReader {
         Self::default()
     }
 
-    /// Copies the next record into `into` and tells its kind.
+    /// Copies the next record into `into` and tells its kind. `None` ends a drain: there is no
+    /// more, or no more than there was when it began.
     ///
     /// # Errors
     /// The worker claims more than the ring holds, or a record longer than what it published.
+    /// The first violation latches.
     pub fn pop(&mut self, rsp: Rsp<'_>, into: &mut Vec<u8>) -> Result<Option<u8>, Violation> {
-        // Acquire pairs with the Release store of `tail` in `RecordWriter::push`.
-        let tail = rsp.word(TAIL_WORD).load(Ordering::Acquire);
-        let filled = tail.wrapping_sub(self.head);
-        if filled == 0 {
+        self.broken.map_or(Ok(()), Err)?;
+        let popped = self.try_pop(rsp, into);
+        self.broken = popped.err();
+        popped
+    }
+
+    fn try_pop(&mut self, rsp: Rsp<'_>, into: &mut Vec<u8>) -> Result<Option<u8>, Violation> {
+        let until = match self.until {
+            Some(until) => until,
+            None => self.begin_drain(rsp)?,
+        };
+        if self.head == until {
+            self.until = None;
             return Ok(None);
         }
-        if filled > DATA_WORDS {
-            return Err(Violation::new("records fit their ring", tail));
+        let head = data(rsp, self.head).load(Ordering::Relaxed);
+        let len = head >> 8;
+        if len > RECORD_BYTES_MAX as u64 || words_of(len as usize) > until - self.head {
+            return Err(Violation::new("a record is as long as it was published", head));
         }
-        let header = data(rsp, self.head).load(Ordering::Relaxed);
-        let len = (header >> 8) as usize;
-        let words = 1 + len.div_ceil(WORD) as u64;
-        if len > RECORD_BYTES_MAX || words > filled {
-            return Err(Violation::new("a record is as long as it was published", header));
-        }
+        let end = self.head + words_of(len as usize);
         into.clear();
-        for index in 1..words {
-            let word = data(rsp, self.head + index).load(Ordering::Relaxed);
+        for position in self.head + 1..end {
+            let word = data(rsp, position).load(Ordering::Relaxed);
             into.extend_from_slice(&word.to_le_bytes());
         }
-        into.truncate(len);
-        self.head += words;
-        // Release pairs with the Acquire load in `RecordWriter::push`.
-        rsp.word(HEAD_WORD).store(self.head, Ordering::Release);
-        Ok(Some((header & 0xff) as u8))
+        into.truncate(len as usize);
+        self.head = end;
+        // PAIRS: records.head — Release, with the Acquire load in `RecordWriter::push`.
+        rsp.word(record_word::HEAD).store(self.head, Ordering::Release);
+        Ok(Some((head & 0xff) as u8))
+    }
+
+    fn begin_drain(&mut self, rsp: Rsp<'_>) -> Result<u64, Violation> {
+        // PAIRS: records.tail — Acquire, with the Release store in `RecordWriter::push`.
+        let tail = rsp.word(record_word::TAIL).load(Ordering::Acquire);
+        if tail.wrapping_sub(self.head) > DATA_WORDS {
+            return Err(Violation::new("records fit their ring", tail));
+        }
+        self.until = Some(tail);
+        Ok(tail)
+    }
+}
+
+const fn words_of(bytes: usize) -> u64 {
+    1 + bytes.div_ceil(WORD) as u64
+}
+
+fn data(rsp: Rsp<'_>, position: u64) -> &AtomicU64 {
+    rsp.word(record_word::DATA + (position % DATA_WORDS) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::RSP_CONTROL_WORDS;
+
+    fn ring() -> Vec<AtomicU64> {
+        (0..RSP_CONTROL_WORDS).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    #[test]
+    fn records_of_every_length_come_out_as_they_went_in_round_and_round() {
+        let memory = ring();
+        let rsp = Rsp::new(&memory);
+        let (mut writer, mut reader) = (RecordWriter::new(), RecordReader::new());
+        let mut out = Vec::new();
+        for len in 0..=RECORD_BYTES_MAX {
+            let bytes: Vec<u8> = (0..len).map(|index| (index * 7 + len) as u8).collect();
+            assert!(writer.push(rsp, len as u8, &bytes));
+            assert_eq!(reader.pop(rsp, &mut out), Ok(Some(len as u8)));
+            assert_eq!(out, bytes);
+            assert_eq!(reader.pop(rsp, &mut out), Ok(None));
+        }
+        assert!(!writer.push(rsp, 0, &[0; RECORD_BYTES_MAX + 1]));
+        assert_eq!(writer.dropped(), 1);
+    }
+
+    #[test]
+    fn a_full_ring_drops_and_goes_on_after_a_drain() {
+        let memory = ring();
+        let rsp = Rsp::new(&memory);
+        let (mut writer, mut reader) = (RecordWriter::new(), RecordReader::new());
+        let mut pushed = 0;
+        while writer.push(rsp, 1, &[9; 100]) {
+            pushed += 1;
+        }
+        assert_eq!((pushed, writer.dropped()), (DATA_WORDS / words_of(100), 1));
+        let mut out = Vec::new();
+        for _ in 0..pushed {
+            assert_eq!(reader.pop(rsp, &mut out), Ok(Some(1)));
+            // A drain is not prolonged by what is written meanwhile.
+            assert!(writer.push(rsp, 2, &[8; 100]));
+        }
+        assert_eq!(reader.pop(rsp, &mut out), Ok(None));
+        assert_eq!(reader.pop(rsp, &mut out), Ok(Some(2)), "the next drain");
+    }
+
+    #[test]
+    fn what_no_writer_writes_is_a_violation_and_latches() {
+        for (tail, head) in [
+            (DATA_WORDS + 1, 0),
+            (u64::MAX, 0),
+            (1, 1 << 8),
+            (3, 17 << 8),
+            (DATA_WORDS, (RECORD_BYTES_MAX as u64 + 1) << 8),
+            (DATA_WORDS, u64::MAX),
+        ] {
+            let memory = ring();
+            let rsp = Rsp::new(&memory);
+            memory[record_word::TAIL].store(tail, Ordering::Relaxed);
+            memory[record_word::DATA].store(head, Ordering::Relaxed);
+            let mut reader = RecordReader::new();
+            let violation = reader.pop(rsp, &mut Vec::new()).unwrap_err();
+            memory[record_word::TAIL].store(0, Ordering::Relaxed);
+            assert_eq!(reader.pop(rsp, &mut Vec::new()), Err(violation), "{tail} {head:#x}");
+        }
+    }
+
+    #[test]
+    fn a_scribbled_head_only_drops_records() {
+        let memory = ring();
+        let rsp = Rsp::new(&memory);
+        let mut writer = RecordWriter::new();
+        for head in [1, u64::MAX, 1 << 63, DATA_WORDS] {
+            memory[record_word::HEAD].store(head, Ordering::Relaxed);
+            writer.push(rsp, 1, b"x");
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Atomics from core, or from loom where the protocols are model-checked.
+//! The atomics of a lane: core's, or loom's where the protocols are model-checked.
 
 #[cfg(not(amphi_loom))]
-pub use core::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use core::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(amphi_loom)]
-pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
