@@ -139,31 +139,5 @@ impl AsFd for Alarm {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::clock;
-
-    #[test]
-    fn a_bell_that_is_never_read_rings_again() {
-        let (reactor, bell) = (Reactor::new().unwrap(), Bell::new().unwrap());
-        reactor.add(&bell, 7, Interest::Edge).unwrap();
-        let mut tokens = Vec::new();
-        for _ in 0..3 {
-            bell.ring();
-            reactor.wait(&mut tokens).unwrap();
-            assert_eq!(tokens, [7]);
-        }
-    }
-
-    #[test]
-    fn an_alarm_goes_off() {
-        let (reactor, alarm) = (Reactor::new().unwrap(), Alarm::new().unwrap());
-        reactor.add(&alarm, 9, Interest::Edge).unwrap();
-        let mut tokens = Vec::new();
-        for _ in 0..2 {
-            alarm.set(Some(clock::now() + Duration::from_millis(1)));
-            reactor.wait(&mut tokens).unwrap();
-            assert_eq!(tokens, [9]);
-        }
-    }
-}
+#[path = "tests/doorbell.rs"]
+mod tests;

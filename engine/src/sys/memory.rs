@@ -1,8 +1,14 @@
 //! Shared memory: lanes' segments and sealed payloads, all anonymous memfds.
 //!
 //! A segment is never seen as `&[u8]` by the host: control words are atomics, payload bytes are
-//! copied in and out. Sizes are sealed before a descriptor leaves its maker, so that no peer can
-//! make the other die of SIGBUS.
+//! copied in and out by a routine the compiler cannot look into. Sizes are sealed before a
+//! descriptor leaves its maker, so that no peer can make the other die of SIGBUS.
+//!
+//! # Invariants
+//! 1. A mapping is as long as its file for ever: both seals are checked before a foreign one is
+//!    mapped.
+//! 2. Only [`copy_shared`] touches payload bytes of a writable segment, each byte once.
+//! 3. A `&[u8]` is only ever lent of a segment that this process cannot write.
 
 use std::io;
 use std::ops::Range;
@@ -93,9 +99,8 @@ impl Segment {
         // SAFETY: the result must stay within one allocation — checked above.
         let to = unsafe { self.map.as_mut_ptr().add(offset) };
         // SAFETY: both ranges must be valid and apart — `bytes` is private memory, the block was
-        // checked; a peer that writes it at the same time breaks the protocol and can spoil only
-        // the bytes, which are checked when they are decoded.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        // checked and is mapped writable.
+        unsafe { copy_shared(bytes.as_ptr(), to, bytes.len()) };
     }
 
     /// Copies a block out, reading each byte once.
@@ -108,9 +113,8 @@ impl Segment {
         // SAFETY: the result must stay within one allocation — checked above.
         let from = unsafe { self.map.as_ptr().add(offset) };
         // SAFETY: both ranges must be valid and apart — the block was checked, the capacity is
-        // `len`; a peer that writes meanwhile can tear the bytes, which nobody has looked at yet:
-        // they are checked in the private copy.
-        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len) };
+        // `len`, and the vector is private.
+        unsafe { copy_shared(from, bytes.as_mut_ptr(), len) };
         // SAFETY: the first `len` bytes must be initialised — the copy above did.
         unsafe { bytes.set_len(len) };
         bytes
@@ -134,6 +138,54 @@ impl Segment {
         // SAFETY: the bytes must not change while the slice lives — the worker has claimed the
         // task, the host owns the block until the reply and is trusted by its workers.
         show(unsafe { std::slice::from_raw_parts(first, len) })
+    }
+}
+
+/// Copies between private and shared memory, reading and writing each byte once. A peer that writes
+/// at the same time can tear the bytes and nothing else: the compiler sees no access that could
+/// race, and only the private copy is ever looked at.
+///
+/// Measured against a loop over words (slower from 256 bytes on), memcpy (the same) and `pread`
+/// (three times slower at 64 KiB and more, twenty times below 1 KiB).
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `len` bytes, and they must not overlap.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+unsafe fn copy_shared(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the three registers must describe two valid ranges, and the direction flag must be
+    // clear — the caller vouches for the ranges, the flag is clear whenever `asm!` begins.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Copies between private and shared memory, by volatile words where both sides are aligned.
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `len` bytes, and they must not overlap.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+unsafe fn copy_shared(from: *const u8, to: *mut u8, len: usize) {
+    let aligned = (from.addr() | to.addr()).is_multiple_of(8);
+    let words = if aligned { len / 8 } else { 0 };
+    let (from_words, to_words) = (from.cast::<u64>(), to.cast::<u64>());
+    for index in 0..words {
+        let (source, target) = (from_words.wrapping_add(index), to_words.wrapping_add(index));
+        // SAFETY: valid and aligned — by the caller, and by `aligned`.
+        let word = unsafe { source.read_volatile() };
+        // SAFETY: as above.
+        unsafe { target.write_volatile(word) };
+    }
+    for index in 8 * words..len {
+        // SAFETY: valid — `index` is below `len`.
+        let byte = unsafe { from.wrapping_add(index).read_volatile() };
+        // SAFETY: as above.
+        unsafe { to.wrapping_add(index).write_volatile(byte) };
     }
 }
 
@@ -198,39 +250,5 @@ pub(crate) fn read_sealed(fd: BorrowedFd<'_>, len: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::Ordering;
-
-    #[test]
-    fn what_is_not_sealed_is_refused() {
-        let (_, fd) = Segment::create("test", 8192, 4096).unwrap();
-        assert!(Segment::map(fd.as_fd(), 8192, Access::ReadWrite).is_err());
-        seal_response(&fd).unwrap();
-        assert!(Segment::map(fd.as_fd(), 4096, Access::ReadWrite).is_err(), "another size");
-        assert!(Segment::map(fd.as_fd(), 8192, Access::ReadWrite).is_ok());
-        assert!(ftruncate(&fd, 0).is_err(), "the size is sealed");
-        assert!(read_sealed(fd.as_fd(), 8192).is_err(), "a payload is write-sealed");
-    }
-
-    #[test]
-    fn a_request_segment_cannot_be_mapped_writable_again() {
-        let (mine, fd) = Segment::create("test", 8192, 4096).unwrap();
-        seal_request(&fd).unwrap();
-        assert!(Segment::map(fd.as_fd(), 8192, Access::ReadWrite).is_err());
-        let theirs = Segment::map(fd.as_fd(), 8192, Access::ReadOnly).unwrap();
-        mine.words(0..64)[3].store(7, Ordering::Relaxed);
-        assert_eq!(theirs.words(0..64)[3].load(Ordering::Relaxed), 7);
-        mine.write(4096, b"block");
-        assert_eq!(theirs.with_block(4096, 5, <[u8]>::to_vec), b"block");
-        assert_eq!(mine.copy_out(4096, 5), b"block");
-    }
-
-    #[test]
-    fn a_payload_comes_back_whole() {
-        let bytes: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
-        let fd = sealed_memfd("test", &bytes).unwrap();
-        assert_eq!(read_sealed(fd.as_fd(), bytes.len() as u64).unwrap(), bytes);
-        assert!(read_sealed(fd.as_fd(), 5).is_err());
-    }
-}
+#[path = "tests/memory.rs"]
+mod tests;

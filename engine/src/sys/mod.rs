@@ -6,15 +6,21 @@
 //! | call | for | EINTR, EAGAIN, ENOMEM |
 //! |---|---|---|
 //! | memfd_create, ftruncate, fallocate, fcntl(seals), mmap, madvise | lanes and large payloads | error to the caller; populating is best effort |
-//! | futex | waking a parked worker | EINTR and EAGAIN: the caller looks again |
+//! | futex (shared) | waking a parked worker | EINTR and EAGAIN: the caller looks again |
 //! | eventfd, epoll, timerfd | the supervisor's bells and alarm | EINTR: an empty round; a full eventfd has rung already |
-//! | socketpair, sendmsg, recvmsg | control messages and descriptors | EINTR: again; EAGAIN: `Empty` |
+//! | socketpair, sendmsg, recvmsg | control messages and descriptors | EINTR: again; EAGAIN: `Empty`, or an error to the sender; ECONNRESET: once more, then `Closed` |
+//! | pipe2, read, poll, write(2) | a worker's standard error | EINTR: again; EAGAIN: later, or dropped |
 //! | posix_spawn (std) | the forkserver | error to the caller |
 //! | fork | workers, in the forkserver only | EAGAIN, ENOMEM: reported to the host, tried again later |
 //! | pidfd_open, pidfd_send_signal, waitid, kill(-group) | death, exit status, killing | ESRCH: it is dead already |
 //! | prctl(PDEATHSIG), setpgid, rlimits, sigaction, close_range, poll | a worker's first acts | error ends the worker |
 
 #![expect(unsafe_code, reason = "the kernel boundary")]
+
+#[cfg(all(test, target_os = "linux"))]
+#[macro_use]
+#[path = "tests/alone.rs"]
+mod alone;
 
 pub(crate) mod borrow;
 pub(crate) mod clock;

@@ -45,3 +45,27 @@ pub(crate) fn forward_to_stderr(mut bytes: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reading_end_never_blocks() {
+        let (reader, writer) = pipe().unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(read_some(&reader, &mut buffer), None, "nothing yet");
+        rustix::io::write(&writer, b"text").unwrap();
+        assert_eq!(read_some(&reader, &mut buffer), Some(4));
+        assert_eq!(&buffer[..4], b"text");
+        drop(writer);
+        assert_eq!(read_some(&reader, &mut buffer), Some(0), "the end");
+    }
+
+    #[test]
+    fn a_worker_gets_an_end_that_blocks() {
+        let (_reader, writer) = pipe().unwrap();
+        let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+    }
+}

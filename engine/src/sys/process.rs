@@ -10,9 +10,9 @@ use amphi_protocol::Exit;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal as NixSignal, signal, sigprocmask};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::SocketType;
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, getppid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, getppid, kill_process,
     kill_process_group, setpgid, waitid,
 };
 use rustix::time::Timespec;
@@ -28,14 +28,21 @@ impl Child {
     /// Starts this very binary again, marked, with `socket` as its standard input. No `pre_exec`:
     /// std then uses posix_spawn, which costs 0.2 ms from a host of any size.
     pub(crate) fn start_self(socket: OwnedFd, marker: (&str, &str)) -> io::Result<Self> {
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe")
             .arg0("amphi-forkserver")
             .env(marker.0, marker.1)
             .stdin(Stdio::from(socket))
             .spawn()?;
         // The child is not reaped before `reap`, so its pid cannot be another's.
-        let pidfd = pidfd_open(child.id())?;
-        Ok(Self { child, pidfd })
+        match pidfd_open(child.id()) {
+            Ok(pidfd) => Ok(Self { child, pidfd }),
+            Err(error) => {
+                // No child is left behind that nobody watches.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn kill(&self) {
@@ -111,10 +118,12 @@ pub(crate) fn kill(pidfd: BorrowedFd<'_>) {
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-/// SIGKILL to all of a child's process group. Only the forkserver, before it reaps the leader.
+/// SIGKILL to a child and all of its process group. Only the forkserver, before it reaps the child.
 pub(crate) fn kill_group(pid: u32) {
     if let Ok(pid) = pid_of(pid) {
         let _ = kill_process_group(pid, Signal::KILL);
+        // A child that was forked a moment ago may not lead its group yet.
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 
@@ -163,14 +172,11 @@ pub(crate) fn lead_own_group() {
 
 /// Default dispositions and an empty mask; SIGPIPE is ignored as in every Rust program.
 pub(crate) fn reset_signals() {
-    for number in NixSignal::iterator() {
-        let handler = match number {
-            NixSignal::SIGKILL | NixSignal::SIGSTOP => continue,
-            NixSignal::SIGPIPE => SigHandler::SigIgn,
-            _ => SigHandler::SigDfl,
-        };
+    // By number, since nix knows no real-time signals. SIGKILL, SIGSTOP and libc's own are refused.
+    for number in 1..=libc::SIGRTMAX() {
+        let handler = if number == libc::SIGPIPE { libc::SIG_IGN } else { libc::SIG_DFL };
         // SAFETY: a handler must be async-signal-safe — both are the kernel's own.
-        let _ = unsafe { signal(number, handler) };
+        unsafe { libc::signal(number, handler) };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
@@ -190,24 +196,44 @@ pub(crate) fn keep_only(keep: &[RawFd]) {
     let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
     keep.sort_unstable();
     let mut first = 3;
-    for fd in keep.into_iter().chain([u32::MAX]) {
+    for fd in keep {
         if fd > first {
-            let last = if fd == u32::MAX { u32::MAX } else { fd - 1 };
-            // SAFETY: no owner of a closed descriptor may use it again — the caller's process has
-            // just been forked or executed, and everything it goes on to use is in `keep`.
-            let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-            if done != 0 {
-                return;
-            }
+            close_range(first, fd - 1);
         }
-        first = fd.saturating_add(1);
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX);
+}
+
+/// Closes the descriptors `first..=last`.
+fn close_range(first: u32, last: u32) {
+    // SAFETY: no owner of a closed descriptor may use it again — the caller's process has just
+    // been forked or executed, and everything it goes on to use is kept.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if done != 0 {
+        close_one_by_one(first, last);
+    }
+}
+
+/// The same before Linux 5.9, or under a filter that does not know the call.
+fn close_one_by_one(first: u32, last: u32) {
+    let Ok(listing) = std::fs::read_dir("/proc/self/fd") else { return };
+    let names = listing.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let open: Vec<RawFd> = names.filter_map(|name| name.parse().ok()).collect();
+    for fd in open {
+        if u32::try_from(fd).is_ok_and(|number| (first..=last).contains(&number)) {
+            // SAFETY: as in `close_range`. The listing's own descriptor is closed already: EBADF.
+            unsafe { libc::close(fd) };
+        }
     }
 }
 
 /// The socket that came as standard input, moved out of the way; /dev/null takes its place.
 pub(crate) fn take_stdin_socket() -> io::Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
-    if rustix::net::sockopt::socket_type(stdin)? != SocketType::SEQPACKET {
+    if rustix::net::sockopt::socket_domain(stdin)? != AddressFamily::UNIX
+        || rustix::net::sockopt::socket_type(stdin)? != SocketType::SEQPACKET
+    {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is no socket"));
     }
     let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
@@ -271,3 +297,7 @@ pub(crate) fn wait_readable(
 pub(crate) fn number(fd: impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }
+
+#[cfg(test)]
+#[path = "tests/process.rs"]
+mod tests;

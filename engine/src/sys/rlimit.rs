@@ -34,3 +34,33 @@ fn private_bytes() -> io::Result<u64> {
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmData in /proc/self/status"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soft(resource: Resource) -> Option<u64> {
+        getrlimit(resource).current
+    }
+
+    alone! {
+        fn limits_are_applied_and_never_raised() {
+            let fsize = Some(1 << 20);
+            let limits = WorkerLimits { nofile: Some(64), fsize, ..WorkerLimits::default() };
+            apply(&limits).unwrap();
+            assert_eq!(soft(Resource::Nofile), Some(64));
+            assert_eq!(soft(Resource::Fsize), Some(1 << 20));
+            assert_eq!(soft(Resource::Core), Some(0), "off unless asked for");
+            apply(&WorkerLimits { nofile: Some(128), ..WorkerLimits::default() }).unwrap();
+            assert_eq!(soft(Resource::Nofile), Some(64));
+        }
+    }
+
+    alone! {
+        fn memory_is_counted_from_what_there_is() {
+            apply(&WorkerLimits { memory: Some(64 << 20), ..WorkerLimits::default() }).unwrap();
+            assert!(Vec::<u8>::new().try_reserve_exact(32 << 20).is_ok());
+            assert!(Vec::<u8>::new().try_reserve_exact(80 << 20).is_err());
+        }
+    }
+}
