@@ -133,7 +133,11 @@ impl App {
 
     /// An engine over these jobs, to be set up and started.
     pub fn engine(self) -> EngineBuilder {
-        EngineBuilder::new(self)
+        let home = match registered() {
+            Some(_) => self.into_home(),
+            None => Err(StartError::no_app()),
+        };
+        EngineBuilder::new(home)
     }
 
     fn state(mut self, state: State) -> Self {
@@ -150,7 +154,7 @@ impl App {
         self.problem.get_or_insert(problem);
     }
 
-    pub(crate) fn into_home(self) -> Result<Arc<Home>, StartError> {
+    fn into_home(self) -> Result<Arc<Home>, StartError> {
         match self.problem {
             Some(problem) => Err(StartError::app(problem)),
             None => {
@@ -161,7 +165,7 @@ impl App {
 
     /// The same app with the configuration that the host sent.
     #[cfg(target_os = "linux")]
-    pub(crate) fn with_config(mut self, config: Option<Config>) -> Self {
+    fn with_config(mut self, config: Option<Config>) -> Self {
         self.config = config;
         self
     }
@@ -178,7 +182,7 @@ impl std::fmt::Debug for App {
 static ENTRY: OnceLock<fn() -> App> = OnceLock::new();
 
 /// The function that `amphi::app!` named, if the binary has one.
-pub(crate) fn registered() -> Option<fn() -> App> {
+fn registered() -> Option<fn() -> App> {
     ENTRY.get().copied()
 }
 

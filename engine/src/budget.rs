@@ -76,6 +76,7 @@ impl Budget {
         let mut members = self.members.lock();
         members.list.retain(|(flag, member)| {
             let alive = member.strong_count() > 0;
+            // Pairs with the swap in `take_or_wait`.
             if !alive && flag.swap(false, Ordering::SeqCst) {
                 self.hungry_count.fetch_sub(1, Ordering::SeqCst); // pairs with `take_or_wait`
             }
@@ -104,6 +105,7 @@ impl Budget {
         if self.take() {
             return true;
         }
+        // Pairs with the swap in `call_next`.
         if !member.0.swap(true, Ordering::SeqCst) {
             self.hungry_count.fetch_add(1, Ordering::SeqCst); // pairs with the load in `pass_on`
         }
@@ -115,6 +117,7 @@ impl Budget {
     }
 
     fn sated(&self, member: &Appetite) {
+        // Pairs with the swap in `call_next`: one of the two counts the member off.
         if member.0.swap(false, Ordering::SeqCst) {
             self.hungry_count.fetch_sub(1, Ordering::SeqCst); // pairs with the load in `pass_on`
         }

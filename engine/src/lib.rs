@@ -29,6 +29,7 @@
 
 mod app;
 mod engine;
+#[cfg_attr(not(target_os = "linux"), path = "processes/absent.rs")]
 mod processes;
 mod threads;
 mod sys;

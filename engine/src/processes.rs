@@ -12,37 +12,21 @@
 //! 2. A task is in the queue (waiting), in one flight (claimed), or settled.
 //! 3. Nothing is settled, woken or given back under the lock: [`After`] does it.
 
-#[cfg(target_os = "linux")]
 mod after;
-#[cfg(target_os = "linux")]
+mod deaths;
 mod dispatch;
-#[cfg(target_os = "linux")]
 pub(crate) mod forkserver;
-#[cfg(target_os = "linux")]
 mod harvest;
-#[cfg(target_os = "linux")]
 mod link;
-#[cfg(target_os = "linux")]
 mod pool;
-#[cfg(target_os = "linux")]
 mod starter;
-#[cfg(target_os = "linux")]
 mod supervisor;
-#[cfg(target_os = "linux")]
+mod token;
 mod wait;
-#[cfg(target_os = "linux")]
 mod worker;
 
-#[cfg(not(target_os = "linux"))]
-mod absent;
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) use self::absent::Processes;
-#[cfg(target_os = "linux")]
 pub(crate) use self::after::After;
-#[cfg(target_os = "linux")]
 pub(crate) use self::pool::Processes;
 
 /// Marks a child of the engine in its environment; it is removed there at once.
-#[cfg(target_os = "linux")]
 pub(crate) const MARKER: &str = "AMPHI_FORKSERVER";

@@ -123,8 +123,9 @@ impl Room {
 
     /// Wakes everybody: the engine is closing.
     pub(crate) fn wake_all(&self) {
+        // The load pairs with the add in `register`.
         while self.waiting.load(Ordering::SeqCst) > 0 {
-            self.wake_one(); // the load pairs with the add in `register`
+            self.wake_one();
         }
     }
 

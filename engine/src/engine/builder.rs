@@ -5,21 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::shutdown::Last;
 use super::{Engine, Shared};
-use crate::app::{self, App};
 use crate::budget::Budget;
 use crate::error::StartError;
-use crate::home::Role;
+use crate::home::{Home, Role};
 use crate::limits::{CORES_MAX, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
 use crate::policy::Placement;
 use crate::processes::Processes;
 use crate::room::Room;
 use crate::threads::Threads;
 
-/// Sets up an engine. Made by [`App::engine`].
+/// Sets up an engine. Made by [`App::engine`](crate::App::engine).
 #[derive(Debug)]
 #[must_use = "an engine is started by start()"]
 pub struct EngineBuilder {
-    app: App,
+    home: Result<Arc<Home>, StartError>,
     place: Placement,
     cores: Option<usize>,
     queue: usize,
@@ -28,9 +27,10 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    pub(crate) fn new(app: App) -> Self {
+    /// `home` is what the [`App`](crate::App) came to; its problems are told by `start`.
+    pub(crate) fn new(home: Result<Arc<Home>, StartError>) -> Self {
         Self {
-            app,
+            home,
             place: Placement::Auto,
             cores: None,
             queue: QUEUE_DEFAULT,
@@ -86,15 +86,12 @@ impl EngineBuilder {
             Role::Forkserver => return Err(StartError::not_in_host("the forkserver")),
             Role::Worker => return Err(StartError::not_in_host("a worker")),
         }
-        if app::registered().is_none() {
-            return Err(StartError::no_app());
-        }
+        let home = self.home?;
         let environment = placement_from_environment()?;
         let budget = budget(self.cores)?;
         if self.queue == 0 {
             return Err(StartError::setting("queue(0) accepts no task; give it room for one"));
         }
-        let home = self.app.into_home()?;
         home.set_rayon_threads(budget.cores());
         home.run_each_process().map_err(StartError::app)?;
 

@@ -13,7 +13,8 @@ use amphi_protocol::{
 use super::MARKER;
 use super::link::{Lane, Link, SeatState};
 use super::pool::Processes;
-use super::supervisor::{Started, Token};
+use super::supervisor::Started;
+use super::token::Token;
 use crate::job;
 use crate::limits::WORKER_START_TIMEOUT;
 use crate::sys::clock;

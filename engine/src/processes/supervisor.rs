@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use amphi_protocol::{Death, Exit, FromForkserver, Verdict, WorkerId, decode};
+use amphi_protocol::{FromForkserver, decode};
 
 use super::After;
 use super::link::{Link, SeatState};
 use super::pool::{Inner, Processes};
 use super::starter::Starter;
-use crate::error::{Clock, Reason, TaskError};
-use crate::limits::{EXIT_STATUS_TIMEOUT, TAKE_BACK_AFTER};
+use super::token::Token;
+use crate::error::{Clock, TaskError};
+use crate::limits::TAKE_BACK_AFTER;
 use crate::sys::clock;
 use crate::sys::doorbell::{Interest, Reactor};
 use crate::sys::process;
@@ -26,52 +27,6 @@ pub(super) enum Started {
     Starting,
     Ready,
     Failed(String),
-}
-
-/// What an epoll token names: a kind, and for a worker's descriptors its seat and generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
-    Call,
-    Alarm,
-    ForkserverSocket,
-    ForkserverDeath,
-    Bell { seat: u32, generation: u64 },
-    Death { seat: u32, generation: u64 },
-    Socket { seat: u32, generation: u64 },
-    Stderr { seat: u32, generation: u64 },
-}
-
-impl Token {
-    pub(super) fn number(self) -> u64 {
-        let worker = |kind: u64, seat: u32, generation: u64| {
-            kind << 56 | u64::from(seat & 0xffff) << 40 | (generation & 0xff_ffff_ffff)
-        };
-        match self {
-            Self::Call => 0,
-            Self::Alarm => 1 << 56,
-            Self::ForkserverSocket => 2 << 56,
-            Self::ForkserverDeath => 3 << 56,
-            Self::Bell { seat, generation } => worker(4, seat, generation),
-            Self::Death { seat, generation } => worker(5, seat, generation),
-            Self::Socket { seat, generation } => worker(6, seat, generation),
-            Self::Stderr { seat, generation } => worker(7, seat, generation),
-        }
-    }
-
-    fn from_number(number: u64) -> Self {
-        let seat = (number >> 40) as u32 & 0xffff;
-        let generation = number & 0xff_ffff_ffff;
-        match number >> 56 {
-            0 => Self::Call,
-            1 => Self::Alarm,
-            2 => Self::ForkserverSocket,
-            3 => Self::ForkserverDeath,
-            4 => Self::Bell { seat, generation },
-            5 => Self::Death { seat, generation },
-            6 => Self::Socket { seat, generation },
-            _ => Self::Stderr { seat, generation },
-        }
-    }
 }
 
 /// Starts the thread.
@@ -85,11 +40,11 @@ pub(super) fn spawn(pool: Arc<Processes>) -> io::Result<JoinHandle<()>> {
     })
 }
 
-struct Supervisor {
-    pool: Arc<Processes>,
-    reactor: Reactor,
+pub(super) struct Supervisor {
+    pub(super) pool: Arc<Processes>,
+    pub(super) reactor: Reactor,
     starter: Starter,
-    oom_kills: u64,
+    pub(super) oom_kills: u64,
 }
 
 impl Supervisor {
@@ -168,76 +123,7 @@ impl Supervisor {
         after.run(&self.pool);
     }
 
-    /// The worker is dead: what was done is harvested first, what had not started goes back into
-    /// the queue, and what was running waits for the exit status.
-    fn on_death(&mut self, index: u32, generation: u64) {
-        self.read_forkserver();
-        let mut after = After::default();
-        let pool = Arc::clone(&self.pool);
-        let mut inner = pool.inner.lock();
-        let Some(link) = inner.current(index, generation) else { return };
-        if let Some(pidfd) = link.pidfd.take() {
-            self.reactor.remove(&pidfd);
-        }
-        link.read_stderr();
-        let _ = link.read_socket();
-        pool.harvest(&mut inner, index, &mut after);
-        let Some(link) = inner.current(index, generation) else { return };
-        let lane = Arc::clone(&link.lane);
-        let mut unstarted = Vec::new();
-        for (seq, started) in link.host.remains(lane.rsp()) {
-            let Some(flight) = link.take_flight(seq) else { continue };
-            if started {
-                let verdict = link.verdict.take_if(|(killed, _)| *killed == seq);
-                link.lost.push((flight.task, verdict.map(|(_, failure)| failure)));
-            } else {
-                unstarted.push(flight.task);
-            }
-        }
-        for task in unstarted.into_iter().rev() {
-            task.core().unclaim();
-            pool.room.enter_again();
-            inner.queue.push_front(task);
-        }
-        let until = clock::now() + EXIT_STATUS_TIMEOUT;
-        inner.seats[index as usize].state = SeatState::Dying { until };
-        pool.alarm_by(&mut inner, until);
-        self.bury(&mut inner, index, &mut after);
-        pool.dispatch(&mut inner, &mut after);
-        drop(inner);
-        after.run(&pool);
-    }
-
-    /// Settles what a dead worker leaves, once it is known how it ended, and empties its seat.
-    fn bury(&mut self, inner: &mut Inner, index: u32, after: &mut After) {
-        let now = clock::now();
-        let seat = &mut inner.seats[index as usize];
-        let SeatState::Dying { until } = seat.state else { return };
-        let Some(link) = &mut seat.link else { return };
-        if link.exit.is_none() && !link.ordered && now < until {
-            return;
-        }
-        let kills = process::oom_kills();
-        let oom = std::mem::replace(&mut self.oom_kills, kills) < kills;
-        link.read_stderr();
-        for (task, verdict) in std::mem::take(&mut link.lost) {
-            let failure = verdict.unwrap_or_else(|| Processes::outcome_of_death(link, oom));
-            after.fail(task, failure);
-        }
-        let how = match (link.ordered && link.broken.is_none(), link.is_ready, link.finished) {
-            (true, ..) => Death::Ordered,
-            (_, false, _) => Death::BeforeReady,
-            (.., 0) => Death::BeforeFirstTask,
-            _ => Death::AfterWork,
-        };
-        let problem = describe(link);
-        seat.link = None;
-        seat.state = SeatState::Empty;
-        seat.generation += 1;
-        self.pool.replace(inner, index, how, problem, after);
-    }
-
-    fn read_forkserver(&mut self) {
+    pub(super) fn read_forkserver(&mut self) {
         while let Some(received) = self.starter.receive() {
             let Received::Message { bytes, mut fds } = received else { return };
             let Ok(message) = decode::<FromForkserver>(&bytes) else { continue };
@@ -267,34 +153,6 @@ impl Supervisor {
                 FromForkserver::Exited { id, exit } => self.exited(id, exit),
             }
         }
-    }
-
-    fn exited(&mut self, id: WorkerId, exit: Exit) {
-        let mut after = After::default();
-        let pool = Arc::clone(&self.pool);
-        let mut inner = pool.inner.lock();
-        if let Some(link) = inner.current(id.seat, id.generation) {
-            link.exit = Some(exit);
-            self.bury(&mut inner, id.seat, &mut after);
-        }
-        pool.dispatch(&mut inner, &mut after);
-        drop(inner);
-        after.run(&pool);
-    }
-
-    /// A worker never came to be.
-    fn start_failed(&self, id: WorkerId, problem: String) {
-        let mut after = After::default();
-        let mut inner = self.pool.inner.lock();
-        let seat = &mut inner.seats[id.seat as usize];
-        if seat.generation == id.generation {
-            seat.link = None;
-            seat.state = SeatState::Empty;
-            seat.generation += 1;
-            self.pool.replace(&mut inner, id.seat, Death::BeforeReady, problem, &mut after);
-        }
-        drop(inner);
-        after.run(&self.pool);
     }
 
     /// Starts what dispatchers asked for.
@@ -357,54 +215,7 @@ impl Supervisor {
     }
 }
 
-fn describe(link: &Link) -> String {
-    let end = match (&link.broken, &link.start_failure, link.exit) {
-        (Some(text), ..) | (_, Some(text), _) => text.clone(),
-        (.., Some(Exit::Signal { signal, .. })) => format!("it was ended by signal {signal}"),
-        (.., Some(Exit::Code(code))) => format!("it exited with code {code}"),
-        _ => "it died".to_owned(),
-    };
-    let tail = link.stderr_tail();
-    match tail.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!("a worker could not serve: {end}; last words: {}", line.trim()),
-        None => format!("a worker could not serve: {end}"),
-    }
-}
-
 impl Processes {
-    /// A seat is empty after a death: the next worker, now or later, if there is work or there
-    /// was a worker to replace.
-    fn replace(
-        &self,
-        inner: &mut Inner,
-        index: u32,
-        how: Death,
-        problem: String,
-        after: &mut After,
-    ) {
-        let now = clock::now();
-        let wait = match inner.restarts.died(how, now) {
-            Verdict::Replace => None,
-            Verdict::After(delay) => Some(now + delay),
-            Verdict::Tripped { until } => Some(until),
-        };
-        if let Some(at) = wait {
-            inner.start_after = Some(at);
-            inner.problem = problem;
-            self.alarm_by(inner, at);
-        }
-        inner.seats[index as usize].state = SeatState::Wanted;
-        if inner.restarts.is_tripped(now) && !inner.serves() {
-            let text = inner.problem.clone();
-            for task in std::mem::take(&mut inner.queue) {
-                if task.core().claim() {
-                    self.room.leave();
-                    after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.clone())));
-                }
-            }
-        }
-    }
-
     /// Prefetched tasks behind one that runs longer than predicted go back to the queue, where
     /// another worker can take them; the job's prediction is raised so that this is not repeated.
     fn take_back_stuck(&self, inner: &mut Inner, index: u32) {

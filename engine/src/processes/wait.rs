@@ -29,8 +29,9 @@ impl Processes {
         if self.budget.cores() == 1 || !self.may_spin(task) {
             return;
         }
+        // Acquire pairs with the Release store below.
         if self.spinner.swap(true, Ordering::Acquire) {
-            return; // the Acquire pairs with the Release below
+            return;
         }
         let fruitful = self.spin(task);
         // Release pairs with the Acquire swap above.

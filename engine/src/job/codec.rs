@@ -1,0 +1,71 @@
+//! How inputs and outputs become bytes and back: postcard, and a top-level [`Bytes`] as it is.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Appends a value's encoding. A top-level [`Bytes`] is its own encoding.
+pub(crate) fn encode<T: Serialize + 'static>(
+    value: &T,
+    into: &mut Vec<u8>,
+) -> Result<(), postcard::Error> {
+    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Bytes>() {
+        into.extend_from_slice(bytes);
+        return Ok(());
+    }
+    postcard::serialize_with_flavor(value, Appending(into))
+}
+
+/// The value that `bytes` encode, all of them.
+pub(crate) fn decode<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    let mut value = None::<T>;
+    if let Some(slot) = (&mut value as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
+        *slot = Some(Bytes::copy_from_slice(bytes));
+    } else {
+        value = Some(decode_postcard(bytes)?);
+    }
+    Ok(value.expect("both arms fill it"))
+}
+
+/// The same from bytes of one's own: a top-level [`Bytes`] takes the buffer over.
+pub(crate) fn decode_owned<T: DeserializeOwned + 'static>(
+    bytes: Vec<u8>,
+) -> Result<T, postcard::Error> {
+    let mut value = None::<T>;
+    if let Some(slot) = (&mut value as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
+        *slot = Some(Bytes::from(bytes));
+    } else {
+        value = Some(decode_postcard(&bytes)?);
+    }
+    Ok(value.expect("both arms fill it"))
+}
+
+fn decode_postcard<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    match postcard::take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(postcard::Error::DeserializeBadEncoding),
+    }
+}
+
+/// postcard's output into a buffer that is reused.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appending<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}

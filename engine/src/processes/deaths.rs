@@ -1,0 +1,162 @@
+//! A worker is gone, or never came: what becomes of its tasks and of its seat.
+
+use std::sync::Arc;
+
+use amphi_protocol::{Death, Exit, Verdict, WorkerId};
+
+use super::After;
+use super::link::{Link, SeatState};
+use super::pool::{Inner, Processes};
+use super::supervisor::Supervisor;
+use crate::error::{Reason, TaskError};
+use crate::limits::EXIT_STATUS_TIMEOUT;
+use crate::sys::clock;
+use crate::sys::process;
+
+impl Supervisor {
+    /// The worker is dead: what was done is harvested first, what had not started goes back into
+    /// the queue, and what was running waits for the exit status.
+    pub(super) fn on_death(&mut self, index: u32, generation: u64) {
+        self.read_forkserver();
+        let mut after = After::default();
+        let pool = Arc::clone(&self.pool);
+        let mut inner = pool.inner.lock();
+        let Some(link) = inner.current(index, generation) else { return };
+        if let Some(pidfd) = link.pidfd.take() {
+            self.reactor.remove(&pidfd);
+        }
+        link.read_stderr();
+        let _ = link.read_socket();
+        pool.harvest(&mut inner, index, &mut after);
+        let Some(link) = inner.current(index, generation) else { return };
+        let lane = Arc::clone(&link.lane);
+        let mut unstarted = Vec::new();
+        for (seq, started) in link.host.remains(lane.rsp()) {
+            let Some(flight) = link.take_flight(seq) else { continue };
+            if started {
+                let verdict = link.verdict.take_if(|(killed, _)| *killed == seq);
+                link.lost.push((flight.task, verdict.map(|(_, failure)| failure)));
+            } else {
+                unstarted.push(flight.task);
+            }
+        }
+        for task in unstarted.into_iter().rev() {
+            task.core().unclaim();
+            pool.room.enter_again();
+            inner.queue.push_front(task);
+        }
+        let until = clock::now() + EXIT_STATUS_TIMEOUT;
+        inner.seats[index as usize].state = SeatState::Dying { until };
+        pool.alarm_by(&mut inner, until);
+        self.bury(&mut inner, index, &mut after);
+        pool.dispatch(&mut inner, &mut after);
+        drop(inner);
+        after.run(&pool);
+    }
+
+    /// Settles what a dead worker leaves, once it is known how it ended, and empties its seat.
+    pub(super) fn bury(&mut self, inner: &mut Inner, index: u32, after: &mut After) {
+        let now = clock::now();
+        let seat = &mut inner.seats[index as usize];
+        let SeatState::Dying { until } = seat.state else { return };
+        let Some(link) = &mut seat.link else { return };
+        if link.exit.is_none() && !link.ordered && now < until {
+            return;
+        }
+        let kills = process::oom_kills();
+        let oom = std::mem::replace(&mut self.oom_kills, kills) < kills;
+        link.read_stderr();
+        for (task, verdict) in std::mem::take(&mut link.lost) {
+            let failure = verdict.unwrap_or_else(|| Processes::outcome_of_death(link, oom));
+            after.fail(task, failure);
+        }
+        let how = match (link.ordered && link.broken.is_none(), link.is_ready, link.finished) {
+            (true, ..) => Death::Ordered,
+            (_, false, _) => Death::BeforeReady,
+            (.., 0) => Death::BeforeFirstTask,
+            _ => Death::AfterWork,
+        };
+        let problem = describe(link);
+        seat.link = None;
+        seat.state = SeatState::Empty;
+        seat.generation += 1;
+        self.pool.replace(inner, index, how, problem, after);
+    }
+
+    pub(super) fn exited(&mut self, id: WorkerId, exit: Exit) {
+        let mut after = After::default();
+        let pool = Arc::clone(&self.pool);
+        let mut inner = pool.inner.lock();
+        if let Some(link) = inner.current(id.seat, id.generation) {
+            link.exit = Some(exit);
+            self.bury(&mut inner, id.seat, &mut after);
+        }
+        pool.dispatch(&mut inner, &mut after);
+        drop(inner);
+        after.run(&pool);
+    }
+
+    /// A worker never came to be.
+    pub(super) fn start_failed(&self, id: WorkerId, problem: String) {
+        let mut after = After::default();
+        let mut inner = self.pool.inner.lock();
+        let seat = &mut inner.seats[id.seat as usize];
+        if seat.generation == id.generation {
+            seat.link = None;
+            seat.state = SeatState::Empty;
+            seat.generation += 1;
+            self.pool.replace(&mut inner, id.seat, Death::BeforeReady, problem, &mut after);
+        }
+        drop(inner);
+        after.run(&self.pool);
+    }
+}
+
+fn describe(link: &Link) -> String {
+    let end = match (&link.broken, &link.start_failure, link.exit) {
+        (Some(text), ..) | (_, Some(text), _) => text.clone(),
+        (.., Some(Exit::Signal { signal, .. })) => format!("it was ended by signal {signal}"),
+        (.., Some(Exit::Code(code))) => format!("it exited with code {code}"),
+        _ => "it died".to_owned(),
+    };
+    let tail = link.stderr_tail();
+    match tail.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("a worker could not serve: {end}; last words: {}", line.trim()),
+        None => format!("a worker could not serve: {end}"),
+    }
+}
+
+impl Processes {
+    /// A seat is empty after a death: the next worker, now or later, if there is work or there
+    /// was a worker to replace.
+    fn replace(
+        &self,
+        inner: &mut Inner,
+        index: u32,
+        how: Death,
+        problem: String,
+        after: &mut After,
+    ) {
+        let now = clock::now();
+        let wait = match inner.restarts.died(how, now) {
+            Verdict::Replace => None,
+            Verdict::After(delay) => Some(now + delay),
+            Verdict::Tripped { until } => Some(until),
+        };
+        if let Some(at) = wait {
+            inner.start_after = Some(at);
+            inner.problem = problem;
+            self.alarm_by(inner, at);
+        }
+        inner.seats[index as usize].state = SeatState::Wanted;
+        if inner.restarts.is_tripped(now) && !inner.serves() {
+            let text = inner.problem.clone();
+            for task in std::mem::take(&mut inner.queue) {
+                if task.core().claim() {
+                    self.room.leave();
+                    after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.clone())));
+                }
+            }
+        }
+    }
+}
