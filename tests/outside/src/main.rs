@@ -16,7 +16,9 @@ fn app() -> App {
 
 fn main() -> anyhow::Result<()> {
     let shade = match std::env::args().nth(1) {
-        Some(text) => text.parse().with_context(|| format!("{text:?} is no shade from 0 to 255"))?,
+        Some(text) => {
+            text.parse().with_context(|| format!("{text:?} is no shade from 0 to 255"))?
+        }
         None => 1,
     };
     let engine = app().config(Settings { shade }).engine().cores(2).start()?;
