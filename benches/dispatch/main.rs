@@ -10,7 +10,9 @@
 
 use std::process::ExitCode;
 
-use amphi_benches::{Options, Row, Tally, json, machine};
+use amphi_benches::machine::{self, Neighbours};
+use amphi_benches::{Options, Row, Tally, json as file};
+use serde_json::json;
 
 use crate::case::Plan;
 use crate::systems::System;
@@ -39,19 +41,23 @@ fn main() -> ExitCode {
         }
     };
     let plan = Plan::of(&options);
-    let machine = machine::describe();
+    let mut machine = machine::describe();
     let mut systems = systems::start(&options);
+    let neighbours = Neighbours::watch();
     let tally = measure(&mut systems, &plan);
+    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
+    machine.insert("quick".to_owned(), json!(plan.quick));
+    machine.insert("rounds".to_owned(), json!(plan.rounds));
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
     drop(systems);
 
     let mut rows = tally.rows(BENCH);
     rows.extend(report::ratio_rows(&tally, &names, &plan));
     rows.extend(reach::rows(&tally));
-    rows.push(Row::machine(BENCH, report::machine_fields(&machine, &plan)));
-    let written = json::write(BENCH, &rows);
+    rows.push(Row::machine(BENCH, machine.clone()));
+    let written = file::write(BENCH, &rows);
     if options.json_only {
-        print!("{}", json::text(&rows));
+        print!("{}", file::text(&rows));
     } else {
         report::print(&tally, &names, &plan, &machine);
         reach::print(&tally);

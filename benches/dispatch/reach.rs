@@ -78,6 +78,7 @@ impl Claim {
 pub(crate) fn print(tally: &Tally) {
     let head = ["Reach", "median", "quartiles", "min … max", "bound", "reached"];
     let mut table = Table::new(head);
+    let mut missing = 0;
     for claim in CLAIMS {
         let what = format!("{}, {}: {}", claim.subject, claim.case.name(), claim.metric());
         let bound = match claim.bound {
@@ -86,7 +87,7 @@ pub(crate) fn print(tally: &Tally) {
             Bound::None => "–".to_owned(),
         };
         let Some(spread) = claim.measured(tally) else {
-            table.push([what.as_str(), "not measured", "", "", bound.as_str(), ""]);
+            missing += 1;
             continue;
         };
         let reached = match claim.bound {
@@ -103,7 +104,12 @@ pub(crate) fn print(tally: &Tally) {
             reached.to_owned(),
         ]);
     }
-    println!("\nReach: medians over rounds; a ratio is taken within each round\n\n{table}");
+    if !table.is_empty() {
+        print!("\nReach: medians over rounds; a ratio is taken within each round\n\n{table}");
+    }
+    if missing > 0 {
+        println!("\nReach: {missing} of {} figures were not measured in this run", CLAIMS.len());
+    }
 }
 
 fn yes_or_no(yes: bool) -> &'static str {

@@ -6,33 +6,15 @@
 
 use amphi_benches::table::{micros, rate, ratio};
 use amphi_benches::{Row, Spread, Table, Tally};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::BENCH;
 use crate::case::{Case, Plan};
-
-/// The fields of the machine row: the machine and how long was measured.
-pub(crate) fn machine_fields(machine: &Map<String, Value>, plan: &Plan) -> Map<String, Value> {
-    let mut fields = machine.clone();
-    fields.insert("quick".to_owned(), json!(plan.quick));
-    fields.insert("rounds".to_owned(), json!(plan.rounds));
-    fields
-}
+use crate::systems::direct;
 
 /// Prints every table on standard output.
 pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<String, Value>) {
-    let field = |key: &str| machine.get(key).map_or_else(String::new, ToString::to_string);
-    println!(
-        "\n{} cores, {}, kernel {}, commit {}, load {}, two clock reads {} ns; {} rounds{}",
-        field("cores"),
-        field("cpu"),
-        field("kernel"),
-        field("commit"),
-        field("load"),
-        field("clock_read_ns"),
-        plan.rounds,
-        if plan.quick { ", --quick" } else { "" },
-    );
+    println!("\n{}", headline(machine, plan));
     let (open, closed): (Vec<Case>, Vec<Case>) =
         plan.cases.iter().copied().partition(|case| matches!(case, Case::Open(_)));
     let latency: Vec<Case> = closed.iter().copied().filter(|case| case.metric() == "p50").collect();
@@ -53,16 +35,47 @@ pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<St
     for subject in names.iter().copied().filter(|name| is_subject(name)) {
         let title =
             format!("{subject}, against each system: ratio (quartiles); rates: more is better");
-        let peers: Vec<&str> = names.iter().copied().filter(|name| *name != subject).collect();
+        let peers: Vec<&str> = peers_of(subject, names).collect();
         section(&title, tally, &peers, &plan.cases, |tally, peer, case| {
             compare(tally, subject, peer, case).map(ratio_cell)
         });
     }
 }
 
+/// The run in one line.
+fn headline(machine: &Map<String, Value>, plan: &Plan) -> String {
+    let field = |key: &str| match machine.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "?".to_owned(),
+    };
+    let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
+    format!(
+        "{} cores of {}, kernel {}, commit {}; {} rounds{}; two clock reads take {} ns; others \
+         kept {} cores busy meanwhile{}",
+        field("cores"),
+        field("cpu"),
+        field("kernel"),
+        field("commit"),
+        plan.rounds,
+        if plan.quick { " (--quick)" } else { "" },
+        field("clock_read_ns"),
+        others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
+        if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
+    )
+}
+
+/// Cores that others may keep busy before the figures stop being about this bench.
+const NOISE: f64 = 0.1;
+
 /// Ratios are taken of amphi's systems only.
 fn is_subject(name: &str) -> bool {
     name.starts_with("amphi")
+}
+
+/// Whom a subject is compared with: everybody who dispatches.
+fn peers_of<'a>(subject: &'a str, names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    names.iter().copied().filter(move |&name| name != subject && name != direct::NAME)
 }
 
 fn compare(tally: &Tally, subject: &str, peer: &str, case: Case) -> Option<Spread> {
@@ -111,7 +124,7 @@ fn section(
             table.push(std::iter::once((*name).to_owned()).chain(cells));
         }
     }
-    println!("\n{title}\n\n{table}");
+    print!("\n{title}\n\n{table}");
 }
 
 /// Every ratio of an amphi system to every other system: median, quartiles, ends and the number of
@@ -119,7 +132,7 @@ fn section(
 pub(crate) fn ratio_rows(tally: &Tally, names: &[&str], plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for subject in names.iter().copied().filter(|name| is_subject(name)) {
-        for peer in names.iter().copied().filter(|name| *name != subject) {
+        for peer in peers_of(subject, names) {
             for &case in &plan.cases {
                 if let Some(spread) = compare(tally, subject, peer, case) {
                     let metric = format!("{} / {peer}", case.metric());

@@ -1,10 +1,13 @@
-//! Where and from what the figures were taken.
+//! Where and from what the figures were taken, and whether the machine was quiet meanwhile.
 
 use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
+use nix::unistd::{SysconfVar, sysconf};
 use serde_json::{Map, Value, json};
+
+use crate::cpu::Meter;
 
 /// The fields of the machine row: cores, kernel, processor, commit, load, cost of a clock read.
 ///
@@ -19,6 +22,38 @@ pub fn describe() -> Map<String, Value> {
         ("load".to_owned(), json!(first_line("/proc/loadavg"))),
         ("clock_read_ns".to_owned(), json!(clock_read_ns())),
     ])
+}
+
+/// Looks at how busy others keep this machine. A run beside a compiler measures the compiler.
+#[derive(Debug)]
+pub struct Neighbours {
+    start: Instant,
+    busy: Option<f64>,
+    own: Meter,
+}
+
+impl Neighbours {
+    /// Starts looking.
+    pub fn watch() -> Self {
+        Self { start: Instant::now(), busy: busy_seconds(), own: Meter::start() }
+    }
+
+    /// Cores that were busy since the start with anything but this process tree: other programs,
+    /// the kernel's own threads, time stolen by the hypervisor. `None` where `/proc` does not say.
+    pub fn busy_cores(&self) -> Option<f64> {
+        let busy = busy_seconds()? - self.busy?;
+        let others = busy - self.own.stop().as_secs_f64();
+        Some((others / self.start.elapsed().as_secs_f64()).max(0.0))
+    }
+}
+
+/// Busy seconds of all cores since boot: user, nice, system, interrupts, stolen.
+fn busy_seconds() -> Option<f64> {
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let line = first_line("/proc/stat");
+    let fields: Vec<f64> = line.split_whitespace().skip(1).flat_map(str::parse).collect();
+    let busy: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|&index| fields.get(index)).sum();
+    Some(busy / ticks_per_second as f64)
 }
 
 /// What two reads of the clock add to every latency that is taken with them, in nanoseconds: the

@@ -26,13 +26,17 @@ impl Options {
   --system TEXT    only systems whose name contains TEXT (may be repeated)
   --case TEXT      only cases whose name contains TEXT (may be repeated)";
 
-    /// Reads the arguments that follow the program's name.
+    /// Reads the arguments that follow the program's name. `cargo bench` always gives one;
+    /// without any, `cargo test --benches` is asking whether the bench still runs: one quick round.
     ///
     /// # Errors
     /// A text for people: what was wrong, then the usage. `--help` ends here too.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let mut options = Self::default();
-        let mut arguments = arguments.into_iter();
+        let mut arguments = arguments.into_iter().peekable();
+        if arguments.peek().is_none() {
+            return Ok(Self { quick: true, rounds: Some(1), ..options });
+        }
         while let Some(flag) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| wrong(&flag, "needs a value"));
             match flag.as_str() {
@@ -88,6 +92,13 @@ mod tests {
         assert_eq!(options.rounds, Some(7));
         assert!(options.wants_system("amphi processes") && !options.wants_system("tokio"));
         assert!(options.wants_case("anything"));
+    }
+
+    #[test]
+    fn without_arguments_it_is_a_trial() {
+        let options = parse("").unwrap();
+        assert!(options.quick && options.rounds == Some(1));
+        assert_eq!(parse("--bench").unwrap(), Options::default());
     }
 
     #[test]

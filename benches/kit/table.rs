@@ -84,9 +84,15 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// A ratio.
+/// A ratio, with two or three significant digits.
 pub fn ratio(value: f64) -> String {
-    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
+    match value {
+        _ if value < 0.01 => format!("{value:.4}"),
+        _ if value < 0.1 => format!("{value:.3}"),
+        _ if value < 10.0 => format!("{value:.2}"),
+        _ if value < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 #[cfg(test)]
@@ -108,5 +114,6 @@ mod tests {
         assert_eq!(micros(41_230.0), "41.2");
         assert_eq!(micros(3_074_000.0), "3074");
         assert_eq!((rate(4.7e6).as_str(), rate(16_500.0).as_str()), ("4.70 M", "16.5 k"));
+        assert_eq!([ratio(0.0123), ratio(0.5), ratio(36.12)], ["0.012", "0.50", "36.1"]);
     }
 }

@@ -1,10 +1,10 @@
 //! Floor: the lane of this project's design and nothing around it. Two processes, one memfd,
-//! eight slots of 256 bytes each way; a slot's state word is `seq << 8 | PARKED | state`. No handle,
-//! no ledger beyond a counter, no arena, no checks.
+//! eight slots of 256 bytes each way; a slot's state word is `seq << 8 | PARKED | state`. No
+//! handle, no ledger beyond a counter, no arena, no checks.
 //!
 //! # Protocol
-//! 1. The host writes the input, then swaps QUEUED·seq into the slot's state word. If the word that
-//!    it took out was PARKED, it wakes the worker.
+//! 1. The host writes the input, then swaps QUEUED·seq into the slot's state word. If the word
+//!    that it took out was PARKED, it wakes the worker.
 //! 2. The worker, at its cursor, takes QUEUED·seq to RUNNING·seq by a CAS (in the real lane that
 //!    is what a take-back competes with), writes the output and stores DONE·seq.
 //! 3. A worker that found nothing sets PARKED in the word by a CAS and sleeps on it. Either the

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{System, Wait};
 
-pub(super) const NAME: &str = "direct call";
+pub(crate) const NAME: &str = "direct call";
 
 struct Direct(VecDeque<u64>);
 

@@ -16,7 +16,7 @@ pub(crate) mod amphi_engine;
 mod amphi_processes;
 mod amphi_threads;
 pub(crate) mod bare_lane;
-mod direct;
+pub(crate) mod direct;
 pub(crate) mod futex;
 pub(crate) mod ipc_echo;
 pub(crate) mod procspawn_pool;

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// What one read asks for. Large enough that a call is cheap beside the hashing, small enough to
-/// stay in a core's second-level cache: 1 GiB of warm BLAKE3 was fastest from 128 to 256 KiB.
-pub(crate) const BUFFER_BYTES: usize = 256 << 10;
+/// What one read asks for. From here up to 1 MiB a warm file was hashed equally fast within 5 %, a
+/// little faster than by mapping it; the small buffer leaves a core's cache to the hashing.
+pub(crate) const BUFFER_BYTES: usize = 64 << 10;
 
 /// How a file is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
