@@ -27,6 +27,11 @@ impl Ctx {
         Self { home, placement, signals, saw_cancel: AtomicBool::new(false) }
     }
 
+    /// The same context, whose signals stand for the next task now.
+    pub(crate) fn begin_again(&mut self) {
+        *self.saw_cancel.get_mut() = false;
+    }
+
     /// The same context for the thread's next task.
     pub(crate) fn begin(&mut self, signals: Arc<dyn Signals>) {
         self.signals = signals;
@@ -92,6 +97,10 @@ impl Ctx {
     /// Where this task runs: `Thread` or `Process`.
     pub fn placement(&self) -> Placement {
         self.placement
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     pub(crate) fn saw_cancel(&self) -> bool {

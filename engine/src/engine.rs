@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::ctx::Ctx;
@@ -51,7 +51,6 @@ pub(crate) struct Shared {
     environment: Option<Placement>,
     payload_bytes_max: u64,
     is_closing: AtomicBool,
-    submitted: AtomicU64,
 }
 
 impl Engine {
@@ -184,8 +183,7 @@ impl Engine {
         if !shared.room.enter() {
             return Err(Rejected { job: work, reason: Reason::QueueFull });
         }
-        shared.submitted.fetch_add(1, Ordering::Relaxed);
-        let cell = Arc::new(Cell::new(core, Arc::clone(&shared.home), work));
+        let cell = Arc::new(Cell::new(core, work));
         let port = Arc::clone(shared) as Arc<dyn Port>;
         let task = Task::new(Arc::clone(&cell) as _, port);
         match policy::decide(route) {
@@ -201,7 +199,7 @@ impl Engine {
     fn settled<W: Work>(&self, work: W, reason: Reason) -> Task<W::Output, W::Error> {
         let route = Route { placement: Placement::Auto, rule: "it was rejected" };
         let core = Core::new(u32::MAX, "call", route, None, true);
-        let cell = Arc::new(Cell::new(core, Arc::clone(&self.shared.home), work));
+        let cell = Arc::new(Cell::new(core, work));
         cell.settle_failure(TaskError::Rejected(reason));
         Task::new(cell, Arc::clone(&self.shared) as Arc<dyn Port>)
     }
@@ -259,10 +257,15 @@ impl Shared {
 }
 
 impl Port for Shared {
-    fn help(&self, task: &Arc<dyn AnyTask>, deadline: Option<Duration>) {
-        match (task.core().placement(), &self.processes) {
-            (Some(Placement::Process), Some(processes)) => processes.help(task, deadline),
-            _ => self.threads.help(task, deadline.is_none()),
+    fn help(
+        &self,
+        core: &Core,
+        share: &dyn Fn() -> Arc<dyn AnyTask>,
+        deadline: Option<Duration>,
+    ) {
+        match (core.placement(), &self.processes) {
+            (Some(Placement::Process), Some(processes)) => processes.help(core),
+            _ => self.threads.help(core, share, deadline.is_none()),
         }
     }
 

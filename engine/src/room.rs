@@ -28,6 +28,8 @@ pub(crate) struct Room {
     /// A lower bound of what has left, as a submitter last added it up.
     left_seen: CachePadded<AtomicU64>,
     left: [CachePadded<AtomicU64>; STRIPES],
+    /// How often a task that had left entered again.
+    again: AtomicU64,
     waiting: CachePadded<AtomicUsize>,
     waiters: Mutex<Waiters>,
     max: u64,
@@ -54,6 +56,7 @@ impl Room {
             entered: CachePadded::default(),
             left_seen: CachePadded::default(),
             left: Default::default(),
+            again: AtomicU64::new(0),
             waiting: CachePadded::default(),
             waiters: Mutex::default(),
             max: max as u64,
@@ -98,7 +101,14 @@ impl Room {
 
     /// A task that had left waits again: it is never refused.
     pub(crate) fn enter_again(&self) {
+        self.again.fetch_add(1, Ordering::Relaxed);
         self.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tasks that were accepted since the beginning.
+    pub(crate) fn accepted(&self) -> u64 {
+        let again = self.again.load(Ordering::Relaxed);
+        self.entered.load(Ordering::Relaxed).saturating_sub(again)
     }
 
     /// Tasks that wait now.

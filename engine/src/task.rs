@@ -127,8 +127,8 @@ impl<T: 'static, E: 'static> Task<T, E> {
 
     fn wait(&mut self, deadline: Option<Duration>) -> Option<Result<T, TaskError<E>>> {
         if !self.cell.core().is_settled() {
-            let any: Arc<dyn AnyTask> = Arc::clone(&self.cell) as Arc<dyn AnyTask>;
-            self.port.help(&any, deadline);
+            let share = || Arc::clone(&self.cell) as Arc<dyn AnyTask>;
+            self.port.help(self.cell.core(), &share, deadline);
         }
         loop {
             if let Some(outcome) = self.cell.take() {

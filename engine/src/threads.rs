@@ -24,7 +24,7 @@ use crate::limits::STACK_BYTES;
 use crate::policy::Placement;
 use crate::room::Room;
 use crate::sys;
-use crate::task::AnyTask;
+use crate::task::{AnyTask, Core};
 
 mod sleep;
 
@@ -190,12 +190,11 @@ impl Threads {
 
     /// The caller will block for `task`: run it here if it has not started and a core is free,
     /// else look at it a little longer than it takes to be woken.
-    pub(crate) fn help(&self, task: &Shared, may_run: bool) {
-        let core = task.core();
+    pub(crate) fn help(&self, core: &Core, share: &dyn Fn() -> Shared, may_run: bool) {
         if may_run && !core.no_caller_run && core.is_waiting() && self.budget.take() {
             if core.claim() {
                 self.room.leave();
-                self.run_inline(task);
+                self.run_inline(&share());
             }
             self.budget.give_back();
         }

@@ -189,9 +189,12 @@ impl HostLane {
                 let done = read_done(rsp, seq, self.ledger.grant_of(seq));
                 let done = self.latch(done)?;
                 self.ledger.settle(seq, Word::done(seq));
-                // Relaxed: a hint that forgives the worker its bell. It is stored after the reply
-                // was seen, so it never promises too much.
-                req.word(HARVESTED_WORD).store(seq, Ordering::Relaxed);
+                if self.ledger.in_flight() == 0 {
+                    // Relaxed: a hint that forgives the worker its bell. It is stored after the
+                    // reply was seen, so it never promises too much; and only when the lane is
+                    // empty, since a worker with a task ahead does not look at it.
+                    req.word(HARVESTED_WORD).store(seq, Ordering::Relaxed);
+                }
                 Ok(Some(Event::Done(done)))
             }
         }

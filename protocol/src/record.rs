@@ -107,6 +107,12 @@ impl RecordReader {
         Self::default()
     }
 
+    /// A glance before a drain: whether it would meet anything. Decides nothing.
+    #[inline]
+    pub fn has_more(&self, rsp: Rsp<'_>) -> bool {
+        rsp.word(record_word::TAIL).load(Ordering::Relaxed) != self.head || self.broken.is_some()
+    }
+
     /// Copies the next record into `into` and tells its kind. `None` ends a drain: there is no
     /// more, or no more than there was when it began.
     ///

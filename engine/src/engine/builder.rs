@@ -1,7 +1,7 @@
 //! Setting an engine up and starting it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 use super::shutdown::Last;
 use super::{Engine, Shared};
@@ -114,7 +114,6 @@ impl EngineBuilder {
             environment,
             payload_bytes_max: self.payload_bytes_max,
             is_closing: AtomicBool::new(false),
-            submitted: AtomicU64::new(0),
         });
         let last = Arc::new(Last::new(Arc::clone(&shared)));
         Ok(Engine { shared, _last: last })

@@ -81,7 +81,7 @@ impl Shared {
         }
         cancelled += waiting.len() + late.len() + running.len();
         Report {
-            submitted: self.submitted.load(Ordering::Relaxed),
+            submitted: self.room.accepted(),
             cancelled,
             threads_left: !ended,
         }

@@ -5,6 +5,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -97,7 +98,29 @@ impl std::fmt::Debug for Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     entries: Vec<Entry>,
-    by_type: HashMap<TypeId, u32>,
+    by_type: HashMap<TypeId, u32, BuildHasherDefault<AsItIs>>,
+}
+
+/// A [`TypeId`] is a hash already; it is not hashed once more on the way of every task.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(32) ^ u64::from_ne_bytes(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
 }
 
 impl Table {
@@ -139,6 +162,10 @@ impl Table {
     /// The index of a job type or function type.
     pub(crate) fn index_of<K: 'static>(&self) -> Option<u32> {
         self.by_type.get(&TypeId::of::<K>()).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(crate) fn entry(&self, index: u32) -> Option<&Entry> {

@@ -34,7 +34,7 @@ impl Processes {
         match self.0 {}
     }
 
-    pub(crate) fn help(&self, _task: &Arc<dyn AnyTask>, _deadline: Option<Duration>) {
+    pub(crate) fn help(&self, _core: &Core) {
         match self.0 {}
     }
 

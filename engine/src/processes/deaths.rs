@@ -1,6 +1,7 @@
 //! A worker is gone, or never came: what becomes of its tasks and of its seat.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use amphi_protocol::{Death, Exit, Verdict, WorkerId};
 
@@ -145,6 +146,7 @@ impl Processes {
         };
         if let Some(at) = wait {
             inner.start_after = Some(at);
+            self.is_troubled.store(true, Ordering::Relaxed);
             inner.problem = problem;
             self.alarm_by(inner, at);
         }

@@ -9,7 +9,7 @@ use amphi_protocol::{
 };
 
 use super::After;
-use super::link::{Flight, Lane, Link, SeatState};
+use super::link::{Flight, Link, SeatState};
 use super::pool::{Inner, Processes, Shared};
 use crate::error::{Reason, TaskError};
 use crate::limits::{PREFETCH, TAKE_BACK_AFTER, WAKE_COST};
@@ -80,7 +80,7 @@ impl Processes {
         let backlog = |link: &Link| match predicted {
             // A clock that kills must not run for somebody else's task, and nobody queues behind
             // a task that may be killed.
-            Some(ns) if !alone && link.flights().all(|flight| flight.kill_at.is_none()) => {
+            Some(ns) if !alone && link.timed == 0 => {
                 Duration::from_nanos(ns.saturating_mul(link.host.in_flight() as u64))
             }
             _ => Duration::MAX,
@@ -159,7 +159,6 @@ impl Processes {
         if link.host.free_slots() == 0 {
             return Sent::NoRoom;
         }
-        let lane = Arc::clone(&link.lane);
         let core = task.core();
         let wanted = self.home.table.entry(core.job).map_or(0, |entry| entry.output_bytes());
         let output = match wanted {
@@ -173,7 +172,7 @@ impl Processes {
         let mut published = None;
         let mut input = None;
         task.with_encoded(&mut |bytes| {
-            let place = match place_input(link, &lane, bytes) {
+            let place = match place_input(link, bytes) {
                 Ok(place) => place,
                 Err(failure) => {
                     sent = failure;
@@ -188,7 +187,7 @@ impl Processes {
                 Some(Placed::Memfd) => Input::Memfd { len: bytes.len() as u64 },
             };
             let request = Request { job: core.job, flags: 0, input: request, grant };
-            match link.host.publish(lane.req(), lane.rsp(), &request) {
+            match link.host.publish(link.lane.req(), link.lane.rsp(), &request) {
                 Ok(done) => published = Some(done),
                 Err(violation) => link.break_off(violation.to_string()),
             }
@@ -205,7 +204,7 @@ impl Processes {
         let task = Arc::clone(task);
         link.put_flight(Flight { task, seq: published.seq, input, output, kill_at });
         if published.wake {
-            after.wake(&lane, published.seq);
+            after.wake(&link.lane, published.seq);
         }
         if let Some(at) = kill_at {
             self.alarm_by(inner, at);
@@ -220,7 +219,7 @@ enum Placed {
 }
 
 /// Puts an input where it fits: `None`: into the slot.
-fn place_input(link: &mut Link, lane: &Lane, bytes: &[u8]) -> Result<Option<Placed>, Sent> {
+fn place_input(link: &mut Link, bytes: &[u8]) -> Result<Option<Placed>, Sent> {
     let len = bytes.len() as u64;
     if bytes.len() <= INPUT_INLINE {
         return Ok(None);
@@ -228,7 +227,7 @@ fn place_input(link: &mut Link, lane: &Lane, bytes: &[u8]) -> Result<Option<Plac
     if len <= BLOCK_MAX {
         if let Some(block) = link.inputs.allocate(len) {
             let offset = usize::try_from(block.offset).expect("an offset of a mapping");
-            lane.request.write(offset, bytes);
+            link.lane.request.write(offset, bytes);
             return Ok(Some(Placed::Block(block)));
         }
         if link.host.in_flight() > 0 {

@@ -26,10 +26,11 @@ impl Processes {
         if link.host.in_flight() == 0 {
             return;
         }
-        let lane = Arc::clone(&link.lane);
         let mut finished = 0;
         loop {
-            match link.host.poll(lane.req(), lane.rsp()) {
+            // No reference count is touched on this way: a locked instruction would wait for the
+            // stores to lines that the worker holds.
+            match link.host.poll(link.lane.req(), link.lane.rsp()) {
                 Ok(None) => break,
                 Ok(Some(Event::Done(done))) => {
                     if let Some(task) = self.finish(link, done, (index, generation)) {
@@ -39,8 +40,8 @@ impl Processes {
                 }
                 Ok(Some(Event::NeedSpace { seq, len })) => {
                     let answer = self.room_for(link, seq, len);
-                    match link.host.grant(lane.req(), lane.rsp(), seq, answer) {
-                        Ok(true) => after.wake(&lane, seq),
+                    match link.host.grant(link.lane.req(), link.lane.rsp(), seq, answer) {
+                        Ok(true) => after.wake(&link.lane, seq),
                         Ok(false) => {}
                         Err(violation) => link.break_off(violation.to_string()),
                     }
@@ -63,12 +64,12 @@ impl Processes {
     fn finish(&self, link: &mut Link, done: Done, seat: (u32, u64)) -> Option<Finished> {
         link.read_records();
         let flight = link.take_flight(done.seq)?;
-        let (mut output, lane) = (flight.output, Arc::clone(&link.lane));
+        let mut output = flight.output;
         let (source, bytes) = match done.output {
             Storage::Inline(bytes) => (Source::Here(bytes.to_vec()), bytes.len() as u64),
             Storage::Block { len } => {
                 let block = output.take()?;
-                let size = usize::try_from(len).unwrap_or(0);
+                let (lane, size) = (Arc::clone(&link.lane), usize::try_from(len).unwrap_or(0));
                 (Source::Block { lane, block, len: size }, len)
             }
             Storage::Memfd { len } => match link.take_payload(done.seq) {

@@ -102,6 +102,8 @@ pub(super) struct Link {
     /// Memfds that came before their replies.
     payloads: HashMap<u64, OwnedFd>,
     pub(super) finished: u64,
+    /// Tasks in the lane that a clock may kill.
+    pub(super) timed: u32,
     pub(super) pollers: u32,
     /// Why the engine ended it, if it did.
     pub(super) ordered: bool,
@@ -139,6 +141,7 @@ impl Link {
             is_ready: false,
             payloads: HashMap::new(),
             finished: 0,
+            timed: 0,
             pollers: 0,
             ordered: false,
             broken: None,
@@ -162,6 +165,7 @@ impl Link {
     pub(super) fn put_flight(&mut self, flight: Flight) {
         let index = (flight.seq % SLOTS as u64) as usize;
         debug_assert!(self.flights[index].is_none());
+        self.timed += u32::from(flight.kill_at.is_some());
         self.flights[index] = Some(flight);
     }
 
@@ -171,7 +175,9 @@ impl Link {
 
     pub(super) fn take_flight(&mut self, seq: u64) -> Option<Flight> {
         self.flight(seq)?;
-        self.flights[(seq % SLOTS as u64) as usize].take()
+        let flight = self.flights[(seq % SLOTS as u64) as usize].take()?;
+        self.timed -= u32::from(flight.kill_at.is_some());
+        Some(flight)
     }
 
     pub(super) fn flights(&self) -> impl Iterator<Item = &Flight> {
@@ -180,6 +186,7 @@ impl Link {
 
     /// Every task the link still stands for, when the engine ends.
     pub(super) fn take_all(&mut self) -> Vec<Shared> {
+        self.timed = 0;
         let flights = self.flights.iter_mut().filter_map(Option::take).map(|flight| flight.task);
         flights.chain(self.lost.drain(..).map(|(task, _)| task)).collect()
     }
@@ -209,11 +216,13 @@ impl Link {
 
     /// Copies out what the worker reported of its running task.
     pub(super) fn read_records(&mut self) {
-        let lane = Arc::clone(&self.lane);
+        if !self.records.has_more(self.lane.rsp()) {
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         // A ring's worth at most: a worker that writes as fast as this reads is not followed.
         for _ in 0..2048 {
-            match self.records.pop(lane.rsp(), &mut scratch) {
+            match self.records.pop(self.lane.rsp(), &mut scratch) {
                 Ok(None) => break,
                 Ok(Some(record_kind::PROGRESS)) => {
                     if let Ok(record) = decode::<ProgressRecord>(&scratch)

@@ -1,7 +1,7 @@
 //! [`Processes`]: what the engine sees of the process side, and what its parts share.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(crate) struct Processes {
     pub(super) room: Arc<Room>,
     pub(super) limits: WorkerLimits,
     pub(super) inner: Mutex<Inner>,
+    /// The last start failed, or the pool closes: submissions look at `inner` first. A hint.
+    pub(super) is_troubled: AtomicBool,
     /// Signalled when the pool may have become idle.
     pub(super) idle: Condvar,
     /// Wakes the supervisor: a seat is wanted, or the engine ends.
@@ -101,6 +103,7 @@ impl Processes {
                 closing: false,
                 given_up: None,
             }),
+            is_troubled: AtomicBool::new(false),
             idle: Condvar::new(),
             call,
             alarm,
@@ -139,7 +142,13 @@ impl Processes {
     }
 
     /// Refuses fast while no worker can be started.
+    #[inline]
     pub(crate) fn check(&self) -> Result<(), Reason> {
+        if self.is_troubled.load(Ordering::Relaxed) { self.check_closely() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn check_closely(&self) -> Result<(), Reason> {
         let inner = self.inner.lock();
         if inner.closing {
             return Err(Reason::ShuttingDown);
@@ -233,6 +242,7 @@ impl Processes {
         let mut after = After::default();
         let mut inner = self.inner.lock();
         inner.given_up = Some(text.clone());
+        self.is_troubled.store(true, Ordering::Relaxed);
         for task in std::mem::take(&mut inner.queue) {
             if task.core().claim() {
                 self.room.leave();
@@ -261,6 +271,7 @@ impl Processes {
         let mut after = After::default();
         let mut inner = self.inner.lock();
         inner.closing = true;
+        self.is_troubled.store(true, Ordering::Relaxed);
         for task in std::mem::take(&mut inner.queue) {
             if task.core().claim() {
                 self.room.leave();

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -163,7 +164,10 @@ impl Supervisor {
                 if inner.start_after.is_some_and(|at| clock::now() < at) {
                     return;
                 }
-                inner.start_after = None;
+                if inner.start_after.take().is_some() && inner.given_up.is_none() && !inner.closing
+                {
+                    self.pool.is_troubled.store(false, Ordering::Relaxed);
+                }
                 inner.seats.iter().position(|seat| seat.state == SeatState::Wanted)
             };
             let Some(index) = wanted else { return };

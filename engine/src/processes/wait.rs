@@ -13,8 +13,9 @@ use amphi_protocol::looks_done;
 
 use super::After;
 use super::link::Lane;
-use super::pool::{Processes, Shared};
+use super::pool::Processes;
 use crate::sys::clock;
+use crate::task::Core;
 
 /// The longest look: a little above what waking a parked worker takes (measured: 40–50 µs).
 const SPIN: Duration = Duration::from_micros(70);
@@ -25,15 +26,15 @@ const PENALTY_MAX: u32 = 256;
 
 impl Processes {
     /// The caller will block for `task`: take its reply without sleeping, if it comes soon.
-    pub(crate) fn help(&self, task: &Shared, _deadline: Option<Duration>) {
-        if self.budget.cores() == 1 || !self.may_spin(task) {
+    pub(crate) fn help(&self, core: &Core) {
+        if self.budget.cores() == 1 || !self.may_spin(core) {
             return;
         }
         // Acquire pairs with the Release store below.
         if self.spinner.swap(true, Ordering::Acquire) {
             return;
         }
-        let fruitful = self.spin(task);
+        let fruitful = self.spin(core);
         // Release pairs with the Acquire swap above.
         self.spinner.store(false, Ordering::Release);
         if fruitful {
@@ -45,23 +46,22 @@ impl Processes {
         }
     }
 
-    fn may_spin(&self, task: &Shared) -> bool {
+    fn may_spin(&self, core: &Core) -> bool {
         let skip = self.spin_skip.load(Ordering::Relaxed);
         if skip > 0 {
             self.spin_skip.store(skip - 1, Ordering::Relaxed);
             return false;
         }
-        let entry = self.home.table.entry(task.core().job);
+        let entry = self.home.table.entry(core.job);
         entry
             .and_then(|entry| entry.service_ns())
             .is_none_or(|ns| Duration::from_nanos(ns) < SERVICE_MAX)
     }
 
     /// True: the task was settled meanwhile.
-    fn spin(&self, task: &Shared) -> bool {
-        let core = task.core();
+    fn spin(&self, core: &Core) -> bool {
         let Some((index, _)) = core.seat() else { return core.is_settled() };
-        let Some((lane, mut oldest)) = self.enter_poll(index, task) else {
+        let Some((lane, mut oldest)) = self.enter_poll(index, core) else {
             return core.is_settled();
         };
         let mut rounds = 0_u32;
@@ -87,7 +87,7 @@ impl Processes {
     }
 
     /// Disarms the lane. `None`: there is nothing to look at any more.
-    fn enter_poll(&self, index: u32, task: &Shared) -> Option<(Arc<Lane>, Option<u64>)> {
+    fn enter_poll(&self, index: u32, core: &Core) -> Option<(Arc<Lane>, Option<u64>)> {
         let mut after = After::default();
         let mut inner = self.inner.lock();
         self.harvest(&mut inner, index, &mut after);
@@ -101,7 +101,7 @@ impl Processes {
         });
         drop(inner);
         after.run(self);
-        if let (Some((lane, _)), true) = (&entered, task.core().is_settled()) {
+        if let (Some((lane, _)), true) = (&entered, core.is_settled()) {
             self.leave_poll(index, lane);
             return None;
         }

@@ -1,7 +1,6 @@
 //! The typed part of a task: its input until it runs, its outcome until it is taken.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use amphi_protocol::ReplyKind;
 use parking_lot::Mutex;
@@ -9,14 +8,15 @@ use parking_lot::Mutex;
 use super::{AnyTask, Core, TypedTask, Waiter};
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
-use crate::home::Home;
 use crate::job::{Work, panic_message};
 use crate::outcome::{self, Failure};
+
+/// Room for most inputs without growing.
+const INPUT_BYTES_USUAL: usize = 64;
 
 /// One task, shared by its handle, the queue and whoever runs it.
 pub(crate) struct Cell<W: Work> {
     core: Core,
-    home: Arc<Home>,
     inner: Mutex<Inner<W>>,
 }
 
@@ -39,8 +39,8 @@ enum Body<W: Work> {
 }
 
 impl<W: Work> Cell<W> {
-    pub(crate) fn new(core: Core, home: Arc<Home>, work: W) -> Self {
-        Self { core, home, inner: Mutex::new(Inner { body: Body::Ready(work), waiter: None }) }
+    pub(crate) fn new(core: Core, work: W) -> Self {
+        Self { core, inner: Mutex::new(Inner { body: Body::Ready(work), waiter: None }) }
     }
 
     fn settle(&self, body: Body<W>) {
@@ -86,7 +86,7 @@ impl<W: Work> AnyTask for Cell<W> {
                 }
             },
             Body::Encoded(bytes) => {
-                let entry = self.home.table.entry(self.core.job).expect("encoded, so registered");
+                let entry = cx.home().table.entry(self.core.job).expect("encoded, so registered");
                 let mut out = Vec::new();
                 let kind = entry.run_encoded(&bytes, cx, &mut out);
                 Body::Replied(kind, out)
@@ -107,7 +107,7 @@ impl<W: Work> AnyTask for Cell<W> {
             Body::Encoded(bytes) => return Some(bytes.len() as u64),
             _ => return None,
         };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(INPUT_BYTES_USUAL);
         // Serialize is user code: a panic there is an outcome, too.
         let failure = match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
             Ok(Ok(())) => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,16 +86,22 @@ impl Shared {
 /// The cancel token and progress of one task in a worker.
 struct LaneSignals {
     lane: Arc<Shared>,
-    seq: u64,
+    seq: AtomicU64,
+}
+
+impl LaneSignals {
+    fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
+    }
 }
 
 impl Signals for LaneSignals {
     fn is_cancelled(&self) -> bool {
-        WorkerLane::is_cancelled(self.lane.req(), self.seq)
+        WorkerLane::is_cancelled(self.lane.req(), self.seq())
     }
 
     fn progress(&self, done: u64, total: u64) {
-        let record = encode(&ProgressRecord { seq: self.seq, done, total });
+        let record = encode(&ProgressRecord { seq: self.seq(), done, total });
         let mut records = self.lane.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.push(self.lane.rsp(), record_kind::PROGRESS, &record);
     }
@@ -114,7 +121,7 @@ pub(super) struct Runner {
     spin_skip: u32,
     spin_penalty: u32,
     /// The last service time of each job.
-    service: HashMap<u32, Duration>,
+    service: Vec<Duration>,
     output_max: u64,
 }
 
@@ -138,7 +145,7 @@ impl Runner {
             owed_since: 0,
             spin_skip: 0,
             spin_penalty: 1,
-            service: HashMap::new(),
+            service: Vec::new(),
             output_max,
         }
     }
@@ -156,12 +163,17 @@ impl Runner {
         if self.socket.send(&ready, &[]).is_err() {
             process::exit_now(0);
         }
-        let nobody = Arc::new(LaneSignals { lane: Arc::clone(&self.lane), seq: 0 });
-        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Process, nobody);
+        // One for all tasks: a context cannot outlive its task.
+        let signals =
+            Arc::new(LaneSignals { lane: Arc::clone(&self.lane), seq: AtomicU64::new(0) });
+        let mut cx =
+            Ctx::new(Arc::clone(&self.home), Placement::Process, Arc::clone(&signals) as _);
         let mut out = Vec::new();
         loop {
             let claimed = self.next();
-            self.run_task(&claimed, &mut cx, &mut out);
+            signals.seq.store(claimed.seq, Ordering::Relaxed);
+            cx.begin_again();
+            self.run_task(&claimed, &cx, &mut out);
         }
     }
 
@@ -169,8 +181,7 @@ impl Runner {
     fn next(&mut self) -> Claimed {
         let mut rounds = 0;
         loop {
-            let lane = Arc::clone(&self.lane);
-            match self.end.next(lane.req(), lane.rsp()) {
+            match self.end.next(self.lane.req(), self.lane.rsp()) {
                 Ok(Some(claimed)) => {
                     if rounds > 0 {
                         self.spin_penalty = 1;
@@ -182,7 +193,7 @@ impl Runner {
             }
             if self.owed {
                 self.owed_since += 1;
-                if self.end.is_harvested(lane.req()) {
+                if self.end.is_harvested(self.lane.req()) {
                     self.owed = false;
                 } else if self.owed_since > OWED_ROUNDS {
                     self.pay();
@@ -200,8 +211,8 @@ impl Runner {
                 self.spin_penalty = (2 * self.spin_penalty).min(SPIN_PENALTY_MAX);
             }
             self.pay();
-            if let Some(park) = self.end.park(lane.rsp()) {
-                lane.sleep(park);
+            if let Some(park) = self.end.park(self.lane.rsp()) {
+                self.lane.sleep(park);
             }
             rounds = 0;
         }
@@ -217,14 +228,13 @@ impl Runner {
         }
     }
 
-    fn run_task(&mut self, claimed: &Claimed, cx: &mut Ctx, out: &mut Vec<u8>) {
-        if self.owed && self.service.get(&claimed.job).is_none_or(|time| *time > QUICK) {
+    fn run_task(&mut self, claimed: &Claimed, cx: &Ctx, out: &mut Vec<u8>) {
+        let job = claimed.job as usize;
+        if self.owed && self.service.get(job).is_none_or(|time| *time > QUICK) {
             self.pay();
         }
-        let lane = Arc::clone(&self.lane);
-        cx.begin(Arc::new(LaneSignals { lane: Arc::clone(&lane), seq: claimed.seq }));
         out.clear();
-        let home = Arc::clone(&self.home);
+        let (home, lane) = (&self.home, &self.lane);
         let begun = clock::now();
         let kind = match home.table.entry(claimed.job) {
             None => unknown_job(out),
@@ -241,7 +251,12 @@ impl Runner {
             },
         };
         let ran = clock::now().saturating_sub(begun);
-        self.service.insert(claimed.job, ran);
+        if self.service.len() <= job && job < self.home.table.len() {
+            self.service.resize(self.home.table.len(), Duration::MAX);
+        }
+        if let Some(last) = self.service.get_mut(job) {
+            *last = ran;
+        }
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.reply(claimed, kind, out, run_ns);
         if out.capacity() > 1 << 20 {
