@@ -201,11 +201,12 @@ impl Processes {
         };
         let kill_at = core.kill_after.map(|limit| clock::now().saturating_add(limit));
         core.set_seat(u32::try_from(index).expect("few seats"), published.seq);
-        let task = Arc::clone(task);
-        link.put_flight(Flight { task, seq: published.seq, input, output, kill_at });
         if published.wake {
+            core.note_wake();
             after.wake(&link.lane, published.seq);
         }
+        let task = Arc::clone(task);
+        link.put_flight(Flight { task, seq: published.seq, input, output, kill_at });
         if let Some(at) = kill_at {
             self.alarm_by(inner, at);
         }

@@ -64,6 +64,9 @@ impl Processes {
         let Some((lane, mut oldest)) = self.enter_poll(index, core) else {
             return core.is_settled();
         };
+        if core.woke_a_worker() {
+            std::thread::yield_now();
+        }
         let mut rounds = 0_u32;
         let mut until = Duration::ZERO;
         while !core.is_settled() {
@@ -79,6 +82,7 @@ impl Processes {
                 } else if now > until {
                     break;
                 }
+                std::thread::yield_now();
             }
             std::hint::spin_loop();
         }

@@ -49,6 +49,8 @@ pub(crate) struct Core {
     /// A `Placement`, once bound.
     placement: AtomicU8,
     stop: AtomicBool,
+    /// Its publication woke a sleeping worker, which may be waiting for this very core. A hint.
+    woke: AtomicBool,
     /// The seat of the lane that holds the task, or [`NO_SEAT`]. A hint for whoever waits.
     /// Written by: whoever dispatches or harvests, under the pool's lock.
     seat: AtomicU32,
@@ -75,6 +77,7 @@ impl Core {
             state: AtomicU8::new(WAITING),
             placement: AtomicU8::new(0),
             stop: AtomicBool::new(false),
+            woke: AtomicBool::new(false),
             seat: AtomicU32::new(NO_SEAT),
             seq: AtomicU64::new(0),
             done: AtomicU64::new(0),
@@ -144,6 +147,14 @@ impl Core {
     pub(crate) fn set_seat(&self, seat: u32, seq: u64) {
         self.seq.store(seq, Ordering::Relaxed);
         self.seat.store(seat, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_wake(&self) {
+        self.woke.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn woke_a_worker(&self) -> bool {
+        self.woke.load(Ordering::Relaxed)
     }
 
     /// Seat and sequence of the lane that holds the task; checked again under the pool's lock.

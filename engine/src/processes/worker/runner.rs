@@ -118,6 +118,8 @@ pub(super) struct Runner {
     /// A reply was published and the bell not paid for.
     owed: bool,
     owed_since: u32,
+    /// It has slept since its last task.
+    woken: bool,
     spin_skip: u32,
     spin_penalty: u32,
     /// The last service time of each job.
@@ -143,6 +145,7 @@ impl Runner {
             home,
             owed: false,
             owed_since: 0,
+            woken: false,
             spin_skip: 0,
             spin_penalty: 1,
             service: Vec::new(),
@@ -201,6 +204,9 @@ impl Runner {
             }
             rounds += 1;
             if rounds < SPIN_ROUNDS && self.spin_skip == 0 {
+                if rounds % 64 == 0 || std::mem::take(&mut self.woken) {
+                    std::thread::yield_now();
+                }
                 std::hint::spin_loop();
                 continue;
             }
@@ -213,6 +219,7 @@ impl Runner {
             self.pay();
             if let Some(park) = self.end.park(self.lane.rsp()) {
                 self.lane.sleep(park);
+                self.woken = true;
             }
             rounds = 0;
         }
