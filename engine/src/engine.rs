@@ -183,8 +183,8 @@ impl Engine {
         if !shared.room.enter() {
             return Err(Rejected { job: work, reason: Reason::QueueFull });
         }
-        let cell = Arc::new(Cell::new(core, work));
         let port = Arc::clone(shared) as Arc<dyn Port>;
+        let cell = Arc::new(Cell::new(core, work));
         let task = Task::new(Arc::clone(&cell) as _, port);
         match policy::decide(route) {
             Placement::Process => shared.to_process(cell),
