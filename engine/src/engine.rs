@@ -257,12 +257,7 @@ impl Shared {
 }
 
 impl Port for Shared {
-    fn help(
-        &self,
-        core: &Core,
-        share: &dyn Fn() -> Arc<dyn AnyTask>,
-        deadline: Option<Duration>,
-    ) {
+    fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>) {
         match (core.placement(), &self.processes) {
             (Some(Placement::Process), Some(processes)) => processes.help(core),
             _ => self.threads.help(core, share, deadline.is_none()),

@@ -80,10 +80,6 @@ impl Shared {
             task.settle_failure(TaskError::Cancelled);
         }
         cancelled += waiting.len() + late.len() + running.len();
-        Report {
-            submitted: self.room.accepted(),
-            cancelled,
-            threads_left: !ended,
-        }
+        Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
     }
 }

@@ -82,6 +82,7 @@ impl Supervisor {
         seat.state = SeatState::Empty;
         seat.generation += 1;
         self.pool.replace(inner, index, how, problem, after);
+        self.pool.set_alarm(inner, now);
     }
 
     pub(super) fn exited(&mut self, id: WorkerId, exit: Exit) {

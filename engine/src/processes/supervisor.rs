@@ -119,6 +119,7 @@ impl Supervisor {
             link.is_ready = true;
             inner.seats[index as usize].state = SeatState::Ready;
             self.pool.dispatch(&mut inner, &mut after);
+            self.pool.set_alarm(&mut inner, clock::now());
         }
         drop(inner);
         after.run(&self.pool);
@@ -211,15 +212,25 @@ impl Supervisor {
             }
         }
         pool.dispatch(&mut inner, &mut after);
-        if let Some(next) = inner.next_deadline(now) {
-            pool.alarm_by(&mut inner, next);
-        }
+        pool.set_alarm(&mut inner, now);
         drop(inner);
         after.run(&pool);
     }
 }
 
 impl Processes {
+    /// Sets the alarm anew: earlier deadlines that were met leave no wake-up behind.
+    pub(super) fn set_alarm(&self, inner: &mut Inner, now: Duration) {
+        if inner.alarm_at.is_some_and(|at| at <= now) {
+            return; // it goes off any moment, and what it is for is still to be done
+        }
+        let next = inner.next_deadline(now);
+        if inner.alarm_at != next {
+            inner.alarm_at = next;
+            self.alarm.set(next);
+        }
+    }
+
     /// Prefetched tasks behind one that runs longer than predicted go back to the queue, where
     /// another worker can take them; the job's prediction is raised so that this is not repeated.
     fn take_back_stuck(&self, inner: &mut Inner, index: u32) {

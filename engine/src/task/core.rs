@@ -15,12 +15,7 @@ use crate::policy::{Placement, Route};
 pub(crate) trait Port: Send + Sync {
     /// The caller is about to block: run the task here, or wait actively for a short while.
     /// `share` makes what runs it.
-    fn help(
-        &self,
-        core: &Core,
-        share: &dyn Fn() -> Arc<dyn AnyTask>,
-        deadline: Option<Duration>,
-    );
+    fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>);
     /// A task left the queue without being dispatched.
     fn left_queue(&self);
     /// The task was asked to stop and is not waiting in the queue: take it back from a lane or
