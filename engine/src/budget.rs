@@ -12,12 +12,37 @@
 //! Either the giver's load sees the member's count, or the member's second try sees the token:
 //! both are in the one order of SeqCst operations. A member that is called and needs no token any
 //! more must call [`Budget::pass_on`]. Turns go round, so that neither place starves the other.
+//!
+//! A thread that runs a task *holds* its token ([`Budget::hold`]). When the task itself waits for
+//! another one, the token is given back meanwhile ([`Budget::while_waiting`]); afterwards it is
+//! taken whether one is free or not, so `free` may be below zero for a while.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
+
+thread_local! {
+    /// The address of the budget whose token the running task of this thread stands for; 0: none.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Puts [`HELD`] back when a run or a wait is over.
+struct Held(usize);
+
+impl Held {
+    fn mark(address: usize) -> Self {
+        Self(HELD.replace(address))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(self.0);
+    }
+}
 
 /// Somebody who can be told that a token is free. Called without any lock of the budget's.
 pub(crate) trait TokenUser: Send + Sync {
@@ -26,7 +51,7 @@ pub(crate) trait TokenUser: Send + Sync {
 
 /// See the module.
 pub(crate) struct Budget {
-    free: CachePadded<AtomicUsize>,
+    free: CachePadded<AtomicIsize>,
     hungry_count: CachePadded<AtomicUsize>,
     cores: usize,
     members: Mutex<Members>,
@@ -51,19 +76,20 @@ impl Appetite {
 impl Budget {
     pub(crate) fn new(cores: usize) -> Self {
         Self {
-            free: CachePadded::new(AtomicUsize::new(cores)),
+            free: CachePadded::new(AtomicIsize::new(isize::try_from(cores).unwrap_or(1))),
             hungry_count: CachePadded::default(),
             cores,
             members: Mutex::default(),
         }
     }
 
-    /// The budget of all engines of this process that were not given cores of their own: every
-    /// core this process may use (affinity and cgroup quota considered by std).
-    pub(crate) fn shared() -> Arc<Self> {
+    /// The budget of all engines of this process that were not given cores of their own: `cores`
+    /// of the environment, or every core this process may use (affinity and cgroup quota
+    /// considered by std). The first call decides.
+    pub(crate) fn shared(cores: Option<usize>) -> Arc<Self> {
         static SHARED: OnceLock<Arc<Budget>> = OnceLock::new();
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::new(all()))))
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::new(cores.unwrap_or_else(all)))))
     }
 
     pub(crate) fn cores(&self) -> usize {
@@ -116,6 +142,45 @@ impl Budget {
         true
     }
 
+    /// Waits for a turn although a token may be free: somebody else has waited longer.
+    pub(crate) fn wait_for_turn(&self, member: &Appetite) {
+        // Pairs with the swap in `call_next`.
+        if !member.0.swap(true, Ordering::SeqCst) {
+            self.hungry_count.fetch_add(1, Ordering::SeqCst); // pairs with the load in `pass_on`
+        }
+    }
+
+    /// True while somebody but `member` waits for a token.
+    pub(crate) fn is_wanted_by_others(&self, member: &Appetite) -> bool {
+        self.hungry_count.load(Ordering::Relaxed) > usize::from(member.is_hungry())
+    }
+
+    /// Runs a task under a token that this thread has taken.
+    pub(crate) fn hold<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _held = Held::mark(self.address());
+        run()
+    }
+
+    /// This thread is inside [`hold`](Self::hold).
+    pub(crate) fn is_held_here(&self) -> bool {
+        HELD.get() == self.address()
+    }
+
+    /// Gives the held token back while `wait` lasts. Where none is held, it just waits.
+    pub(crate) fn while_waiting(&self, wait: impl FnOnce()) {
+        if !self.is_held_here() {
+            return wait();
+        }
+        let _marked = Held::mark(0);
+        self.give_back();
+        wait();
+        self.free.fetch_sub(1, Ordering::SeqCst); // pairs with the add in `give_back`
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn sated(&self, member: &Appetite) {
         // Pairs with the swap in `call_next`: one of the two counts the member off.
         if member.0.swap(false, Ordering::SeqCst) {
@@ -127,7 +192,7 @@ impl Budget {
     #[inline]
     pub(crate) fn give_back(&self) {
         let before = self.free.fetch_add(1, Ordering::SeqCst); // pairs with the loads in `take`
-        debug_assert!(before < self.cores, "a token was given back twice");
+        debug_assert!(before < self.cores as isize, "a token was given back twice");
         self.pass_on();
     }
 

@@ -18,13 +18,20 @@ pub(crate) trait Signals: Send + Sync {
 pub struct Ctx {
     home: Arc<Home>,
     placement: Placement,
-    signals: Arc<dyn Signals>,
+    /// `None` between two tasks.
+    signals: Option<Arc<dyn Signals>>,
     saw_cancel: AtomicBool,
 }
 
 impl Ctx {
-    pub(crate) fn new(home: Arc<Home>, placement: Placement, signals: Arc<dyn Signals>) -> Self {
-        Self { home, placement, signals, saw_cancel: AtomicBool::new(false) }
+    pub(crate) fn new(home: Arc<Home>, placement: Placement) -> Self {
+        Self { home, placement, signals: None, saw_cancel: AtomicBool::new(false) }
+    }
+
+    /// The same context for the thread's next task.
+    pub(crate) fn begin(&mut self, signals: Arc<dyn Signals>) {
+        self.signals = Some(signals);
+        self.begin_again();
     }
 
     /// The same context, whose signals stand for the next task now.
@@ -32,10 +39,9 @@ impl Ctx {
         *self.saw_cancel.get_mut() = false;
     }
 
-    /// The same context for the thread's next task.
-    pub(crate) fn begin(&mut self, signals: Arc<dyn Signals>) {
-        self.signals = signals;
-        *self.saw_cancel.get_mut() = false;
+    /// The task is over; nothing of it is kept.
+    pub(crate) fn end(&mut self) {
+        self.signals = None;
     }
 
     /// `Err` once the task was asked to stop (its handle was dropped or told to cancel). Call it
@@ -50,7 +56,7 @@ impl Ctx {
 
     /// The same question as a `bool`.
     pub fn is_cancelled(&self) -> bool {
-        let cancelled = self.signals.is_cancelled();
+        let cancelled = self.signals.as_ref().is_some_and(|signals| signals.is_cancelled());
         if cancelled {
             self.saw_cancel.store(true, Ordering::Relaxed);
         }
@@ -60,7 +66,9 @@ impl Ctx {
     /// Tells the holder of the task how far it is, in units of the job's own. The latest call
     /// counts; see [`Task::progress`](crate::Task::progress).
     pub fn progress(&self, done: u64, total: u64) {
-        self.signals.progress(done, total);
+        if let Some(signals) = &self.signals {
+            signals.progress(done, total);
+        }
     }
 
     /// What [`App::preload`](crate::App::preload) or

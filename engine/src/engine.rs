@@ -51,6 +51,9 @@ pub(crate) struct Shared {
     environment: Option<Placement>,
     payload_bytes_max: u64,
     is_closing: AtomicBool,
+    has_ended: AtomicBool,
+    /// The process that started the engine.
+    host: u32,
 }
 
 impl Engine {
@@ -190,7 +193,13 @@ impl Engine {
             Placement::Process => shared.to_process(cell),
             // `run` tries the caller's own thread first, and nobody is woken for it.
             _ if options.run && shared.threads.run_now(&(Arc::clone(&cell) as _)) => {}
-            _ => shared.threads.push(cell),
+            _ => {
+                // Its fence pairs with that in `Shared::cancel_late`.
+                shared.threads.push(cell);
+                if shared.has_ended.load(Ordering::Relaxed) {
+                    shared.cancel_late();
+                }
+            }
         }
         Ok(task)
     }
@@ -264,18 +273,26 @@ impl Port for Shared {
         }
     }
 
-    fn left_queue(&self) {
-        self.room.leave();
+    fn while_waiting(&self, wait: &mut dyn FnMut()) {
+        self.threads.while_waiting(wait);
     }
 
-    fn cancel_core(&self, core: &Core) {
-        if let Some(processes) = &self.processes {
+    fn left_queue(&self, core: &Core) {
+        self.room.leave();
+        match (core.placement(), &self.processes) {
+            (Some(Placement::Process), Some(processes)) => processes.forget_one(),
+            _ => self.threads.forget_one(),
+        }
+    }
+
+    fn cancel(&self, core: &Core) {
+        if let (Some(Placement::Process), Some(processes)) = (core.placement(), &self.processes) {
             processes.cancel(core);
         }
     }
 
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> bool {
-        self.processes.as_ref().is_some_and(|processes| processes.kill(task.core()))
+    fn kill(&self, core: &Core) -> bool {
+        self.processes.as_ref().is_some_and(|processes| processes.kill(core))
     }
 
     fn refresh(&self, core: &Core) {

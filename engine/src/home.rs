@@ -2,7 +2,6 @@
 //! pool. The host has one for each engine, the forkserver makes one, workers inherit it.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -126,7 +125,8 @@ pub(crate) type EachProcess = Box<dyn Fn(&Setup) -> Result<(), Error> + Send + S
 pub(crate) struct Home {
     pub(crate) table: Table,
     setup: Setup,
-    states: HashMap<TypeId, State>,
+    /// In the order of registration.
+    states: Vec<State>,
     each_process: Vec<EachProcess>,
     rayon_threads: OnceLock<usize>,
     rayon: OnceLock<Option<rayon::ThreadPool>>,
@@ -142,7 +142,7 @@ impl Home {
         Self {
             table,
             setup: Setup { config },
-            states: states.into_iter().map(|state| (state.type_id, state)).collect(),
+            states,
             each_process,
             rayon_threads: OnceLock::new(),
             rayon: OnceLock::new(),
@@ -154,12 +154,12 @@ impl Home {
     }
 
     pub(crate) fn has_preload(&self) -> bool {
-        self.states.values().any(|state| state.preload)
+        self.states.iter().any(|state| state.preload)
     }
 
     /// Makes every preloaded state, in the forkserver.
     pub(crate) fn preload(&self) -> Result<(), String> {
-        for state in self.states.values().filter(|state| state.preload) {
+        for state in self.states.iter().filter(|state| state.preload) {
             if let Err(text) = state.get(&self.setup) {
                 return Err(text.clone());
             }
@@ -176,7 +176,8 @@ impl Home {
     }
 
     pub(crate) fn state<S: Send + Sync + 'static>(&self) -> Result<&S, String> {
-        let Some(state) = self.states.get(&TypeId::of::<S>()) else {
+        let wanted = TypeId::of::<S>();
+        let Some(state) = self.states.iter().find(|state| state.type_id == wanted) else {
             return Err(format!(
                 "no state of type {} is registered; add .worker_state(..) or .preload(..) to the \
                  App",

@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::policy::Placement;
 
 pub(crate) use self::codec::{decode, decode_owned, encode};
-pub(crate) use self::table::{Table, panic_message};
+pub(crate) use self::table::{Entry, Table, panic_message};
 
 mod codec;
 mod table;

@@ -31,8 +31,15 @@ pub(crate) const WAKE_COST: Duration = Duration::from_micros(20);
 /// taken back.
 pub(crate) const TAKE_BACK_AFTER: Duration = Duration::from_millis(2);
 
-/// A forkserver that is not READY after this (preload excepted) counts as failed.
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A forkserver that is not READY after this is killed, unless `EngineBuilder::start_timeout` says
+/// otherwise. Its preload runs within it: long enough to read a large model from a slow disk.
+pub(crate) const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// After several failed starts of a forkserver the next try is made after this.
+pub(crate) const FORKSERVER_RETRY: Duration = Duration::from_secs(10);
+
+/// What an ending engine gives its forkserver to take all processes along, at most.
+pub(crate) const FAREWELL: Duration = Duration::from_millis(50);
 
 /// A worker that is not READY after this is killed and counts as a failed start. Its
 /// `each_process` runs within it.
@@ -44,6 +51,14 @@ pub(crate) const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What dropping an engine waits for its threads at most.
 pub(crate) const DROP_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What an engine's process side is set up with.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) payload_bytes_max: u64,
+    pub(crate) start_timeout: Duration,
+}
 
 /// Resource limits of each worker of an engine. What is not set stays as the host has it.
 ///

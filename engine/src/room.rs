@@ -80,7 +80,12 @@ impl Room {
         if entered.saturating_sub(left) <= self.max {
             return true;
         }
-        self.entered.fetch_sub(1, Ordering::Relaxed);
+        // Pairs with the loads of whoever tried meanwhile and counted this try as a task.
+        self.entered.fetch_sub(1, Ordering::SeqCst);
+        // Pairs with the add in `take`.
+        if self.waiting.load(Ordering::SeqCst) > 0 && self.waiting_tasks() < self.max {
+            self.wake_one();
+        }
         false
     }
 
@@ -93,7 +98,7 @@ impl Room {
     #[inline]
     pub(crate) fn leave(&self) {
         self.left[stripe()].fetch_add(1, Ordering::SeqCst); // pairs with the loads in `left`
-        // Pairs with the add in `register`.
+        // Pairs with the add in `take`.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.wake_one();
         }
@@ -133,70 +138,45 @@ impl Room {
 
     /// Wakes everybody: the engine is closing.
     pub(crate) fn wake_all(&self) {
-        // The load pairs with the add in `register`.
+        // The load pairs with the add in `take`.
         while self.waiting.load(Ordering::SeqCst) > 0 {
             self.wake_one();
         }
     }
 
-    fn register(&self, waiter: Waiter) -> u64 {
-        let mut waiters = self.waiters.lock();
-        let ticket = waiters.next;
-        waiters.next += 1;
-        waiters.queue.push_back((ticket, waiter));
-        self.waiting.fetch_add(1, Ordering::SeqCst); // pairs with the load in `leave`
-        ticket
-    }
-
-    /// Takes a registration back. One that was already woken hands its wake on.
-    fn unregister(&self, ticket: u64) {
-        let woken = {
-            let mut waiters = self.waiters.lock();
-            match waiters.queue.iter().position(|(number, _)| *number == ticket) {
-                Some(index) => {
-                    waiters.queue.remove(index);
-                    self.waiting.fetch_sub(1, Ordering::SeqCst); // pairs with the load in `leave`
-                    false
-                }
-                None => true,
-            }
-        };
-        if woken && self.waiting.load(Ordering::SeqCst) > 0 {
-            self.wake_one(); // the load pairs with the add in `register`
-        }
-    }
-
-    /// Blocks until `attempt` answers something. It is tried at once and after each leaving.
+    /// Blocks until `attempt` answers something. It is tried at once, and each time that this
+    /// waiter is woken.
     pub(crate) fn wait_blocking<R>(&self, mut attempt: impl FnMut() -> Option<R>) -> R {
+        if let Some(answer) = attempt() {
+            return answer;
+        }
+        let mut place = Place::new(self);
         loop {
-            if let Some(answer) = attempt() {
-                return answer;
-            }
-            let registration = Registration {
-                room: self,
-                ticket: self.register(Waiter::Thread(thread::current())),
-            };
+            place.take(Waiter::Thread(thread::current()));
             if let Some(answer) = attempt() {
                 return answer;
             }
             thread::park();
-            drop(registration);
         }
     }
 
     /// The same for async callers. Dropping the future takes the registration back.
     pub(crate) async fn wait<R>(&self, mut attempt: impl FnMut() -> Option<R>) -> R {
-        let mut registration: Option<Registration<'_>> = None;
+        let mut place: Option<Place<'_>> = None;
         poll_fn(move |cx| {
-            drop(registration.take());
-            if let Some(answer) = attempt() {
-                return Poll::Ready(answer);
-            }
-            let ticket = self.register(Waiter::Waker(cx.waker().clone()));
-            registration = Some(Registration { room: self, ticket });
+            let place = match &mut place {
+                Some(place) => place,
+                empty => {
+                    if let Some(answer) = attempt() {
+                        return Poll::Ready(answer);
+                    }
+                    empty.insert(Place::new(self))
+                }
+            };
+            place.take(Waiter::Waker(cx.waker().clone()));
             match attempt() {
                 Some(answer) => {
-                    drop(registration.take());
+                    place.leave();
                     Poll::Ready(answer)
                 }
                 None => Poll::Pending,
@@ -206,13 +186,61 @@ impl Room {
     }
 }
 
-struct Registration<'a> {
+/// A waiter's place in the line. One that was woken and found no room has it again, at the head:
+/// a wake is for one try. Only a waiter that leaves the line with a wake it did not use hands that
+/// wake on.
+struct Place<'a> {
     room: &'a Room,
-    ticket: u64,
+    ticket: Option<u64>,
 }
 
-impl Drop for Registration<'_> {
+impl<'a> Place<'a> {
+    fn new(room: &'a Room) -> Self {
+        Self { room, ticket: None }
+    }
+
+    /// Stands in line: at the end the first time, else where it stood, or at the head.
+    fn take(&mut self, waiter: Waiter) {
+        let mut waiters = self.room.waiters.lock();
+        // Tickets are numbers in the order of arrival, and so is the line.
+        let ticket = *self.ticket.get_or_insert_with(|| {
+            waiters.next += 1;
+            waiters.next
+        });
+        let old = match waiters.queue.iter_mut().find(|(number, _)| *number == ticket) {
+            Some((_, old)) => Some(std::mem::replace(old, waiter)),
+            None => {
+                let after = waiters.queue.iter().position(|(number, _)| *number > ticket);
+                let index = after.unwrap_or(waiters.queue.len());
+                waiters.queue.insert(index, (ticket, waiter));
+                self.room.waiting.fetch_add(1, Ordering::SeqCst); // pairs with the load in `leave`
+                None
+            }
+        };
+        drop(waiters);
+        drop(old); // a waker's Drop is user code
+    }
+
+    /// Leaves the line.
+    fn leave(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let mut waiters = self.room.waiters.lock();
+        let index = waiters.queue.iter().position(|(number, _)| *number == ticket);
+        let own = index.and_then(|index| waiters.queue.remove(index));
+        if own.is_some() {
+            self.room.waiting.fetch_sub(1, Ordering::SeqCst); // pairs with the load in `leave`
+        }
+        drop(waiters);
+        // Woken since the last try: that wake is somebody else's. The load pairs with the add in
+        // `take`.
+        if own.is_none() && self.room.waiting.load(Ordering::SeqCst) > 0 {
+            self.room.wake_one();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.room.unregister(self.ticket);
+        self.leave();
     }
 }

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -36,6 +37,11 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     fn encode(&self) -> Option<u64>;
     /// Shows the encoded input.
     fn with_encoded(&self, show: &mut dyn FnMut(&[u8]));
+    /// Takes the encoded input out, for a copy that takes its time; [`put_encoded`](Self::put_encoded)
+    /// brings it back. Only for the owner of a claimed task.
+    fn take_encoded(&self) -> Vec<u8>;
+    /// The task may be sent once more.
+    fn put_encoded(&self, bytes: Vec<u8>);
     /// Settles with a worker's reply, which is decoded when the caller takes it.
     fn settle_reply(&self, kind: amphi_protocol::ReplyKind, bytes: Vec<u8>);
     /// Settles with an outcome that is not the job's.
@@ -60,7 +66,10 @@ impl Waiter {
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Waker(waker) => waker.wake(),
+            // A waker is user code; its panic is nobody's here.
+            Self::Waker(waker) => {
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
         }
     }
 }
@@ -104,10 +113,14 @@ impl<T: 'static, E: 'static> Task<T, E> {
     /// **Blocks** until the outcome is there and returns it. A task that has not started may run
     /// on the calling thread, if it may run on a thread at all and a core is free.
     ///
-    /// Inside async code use `.await` instead.
+    /// Inside async code use `.await` instead. A job may join tasks of its own: it keeps no core
+    /// busy while it waits.
     ///
     /// # Errors
     /// See [`TaskError`].
+    ///
+    /// # Panics
+    /// If the outcome was taken before, by polling the task as a future.
     pub fn join(mut self) -> Result<T, TaskError<E>> {
         self.wait(None).expect("without a deadline the wait ends with the outcome")
     }
@@ -125,6 +138,11 @@ impl<T: 'static, E: 'static> Task<T, E> {
         }
     }
 
+    /// The task as queues see it.
+    pub(crate) fn shared(&self) -> Arc<dyn AnyTask> {
+        Arc::clone(&self.cell) as Arc<dyn AnyTask>
+    }
+
     fn wait(&mut self, deadline: Option<Duration>) -> Option<Result<T, TaskError<E>>> {
         if !self.cell.core().is_settled() {
             let share = || Arc::clone(&self.cell) as Arc<dyn AnyTask>;
@@ -135,19 +153,18 @@ impl<T: 'static, E: 'static> Task<T, E> {
                 self.linked = false;
                 return Some(outcome);
             }
+            assert!(self.linked, "the outcome of a task was taken twice");
             if !self.cell.wake_by(Waiter::Thread(std::thread::current())) {
                 continue;
             }
-            match deadline {
-                None => std::thread::park(),
-                Some(deadline) => {
-                    let left = deadline.saturating_sub(sys::clock::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    std::thread::park_timeout(left);
-                }
+            let left = deadline.map(|deadline| deadline.saturating_sub(sys::clock::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
             }
+            self.port.while_waiting(&mut || match left {
+                None => std::thread::park(),
+                Some(left) => std::thread::park_timeout(left),
+            });
         }
     }
 
@@ -155,7 +172,8 @@ impl<T: 'static, E: 'static> Task<T, E> {
     /// once; a running job sees it by [`Ctx::check`](crate::Ctx::check) and may ignore it. No
     /// process is killed; see [`kill`](Self::kill).
     pub fn cancel(&self) {
-        cancel(&(Arc::clone(&self.cell) as Arc<dyn AnyTask>), self.port.as_ref());
+        let settle = || self.cell.settle_failure(TaskError::Cancelled);
+        cancel(self.cell.core(), self.port.as_ref(), &settle);
     }
 
     /// Cancels, and kills the worker if the task is running in one: the hard end, which no job can
@@ -164,9 +182,9 @@ impl<T: 'static, E: 'static> Task<T, E> {
     ///
     /// The outcome is [`Cancelled`](TaskError::Cancelled), or the task's own if it was faster.
     pub fn kill(&self) -> bool {
-        let any = Arc::clone(&self.cell) as Arc<dyn AnyTask>;
-        cancel(&any, self.port.as_ref());
-        any.core().is_settled() || self.port.kill(&any)
+        self.cancel();
+        let core = self.cell.core();
+        core.is_settled() || self.port.kill(core)
     }
 
     /// Lets the task go on without a handle. Its outcome is dropped.
@@ -196,15 +214,21 @@ impl<T: 'static, E: 'static> Task<T, E> {
     }
 }
 
-/// See [`Task::cancel`].
-fn cancel(task: &Arc<dyn AnyTask>, port: &dyn Port) {
-    let core = task.core();
+/// See [`Task::cancel`]; `settle` makes the outcome of a task that never started.
+fn cancel(core: &Core, port: &dyn Port, settle: &dyn Fn()) {
     core.ask_to_stop();
-    if core.claim() {
-        port.left_queue();
-        task.settle_failure(TaskError::Cancelled);
-    } else if !core.is_settled() {
-        port.cancel(task);
+    let claim = || {
+        let unstarted = core.claim();
+        if unstarted {
+            port.left_queue(core);
+            settle();
+        }
+        unstarted
+    };
+    if !claim() && !core.is_settled() {
+        port.cancel(core);
+        // It may have come back to the queue meanwhile, from a lane that it had not started in.
+        claim();
     }
 }
 
@@ -230,14 +254,8 @@ impl<T: 'static, E: 'static> Future for Task<T, E> {
 impl<T, E> Drop for Task<T, E> {
     fn drop(&mut self) {
         if self.linked && !self.cell.core().is_settled() {
-            let core = self.cell.core();
-            core.ask_to_stop();
-            if core.claim() {
-                self.port.left_queue();
-                self.cell.settle_failure(TaskError::Cancelled);
-            } else {
-                self.port.cancel_core(core);
-            }
+            let settle = || self.cell.settle_failure(TaskError::Cancelled);
+            cancel(self.cell.core(), self.port.as_ref(), &settle);
         }
     }
 }

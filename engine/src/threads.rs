@@ -8,7 +8,9 @@
 //!    a token (the budget will call): see [`sleep`](self::sleep).
 //! 3. A panic in a job is an outcome; no thread of the pool ends before the pool does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -37,6 +39,14 @@ const SEARCH_ROUNDS: u32 = 50;
 /// Rounds a caller looks at its task before it sleeps.
 const JOIN_ROUNDS: u32 = 1000;
 
+/// So many forgotten entries may always stand in a queue.
+const FORGOTTEN_MAX: usize = 64;
+
+thread_local! {
+    /// The address of the pool whose thread this is, and its index there.
+    static POOL_THREAD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
 /// See the module.
 pub(crate) struct Threads {
     injector: Injector<Shared>,
@@ -50,6 +60,9 @@ pub(crate) struct Threads {
     starting: Mutex<Option<Vec<Parker>>>,
     is_started: AtomicBool,
     is_closing: AtomicBool,
+    /// Entries of the queue, at most, whose task its handle has claimed.
+    forgotten: AtomicUsize,
+    sweeping: Mutex<()>,
     alive: Mutex<usize>,
     all_ended: Condvar,
 }
@@ -71,6 +84,8 @@ impl Threads {
             starting: Mutex::new(Some(parkers)),
             is_started: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
+            forgotten: AtomicUsize::new(0),
+            sweeping: Mutex::new(()),
             alive: Mutex::new(0),
             all_ended: Condvar::new(),
         })
@@ -82,11 +97,7 @@ impl Threads {
         if !self.is_started.load(Ordering::Relaxed) {
             self.start();
         }
-        self.injector.push(task);
-        // A thread that waits for a token will be called by the budget, and looks then.
-        if !self.appetite.is_hungry() {
-            self.sleep.notify();
-        }
+        self.push_again(task);
     }
 
     #[cold]
@@ -110,7 +121,8 @@ impl Threads {
 
     /// One thread's life.
     fn run(self: Arc<Self>, index: usize, parker: &Parker) {
-        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Thread, Arc::new(Nobody));
+        POOL_THREAD.set((Arc::as_ptr(&self).addr(), index));
+        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Thread);
         self.sleep.begin_search();
         loop {
             if self.budget.take_or_wait(&self.appetite) {
@@ -138,7 +150,8 @@ impl Threads {
         let mut searching = true;
         while let Some(task) = self.pop() {
             if searching && self.sleep.end_search() && !self.injector.is_empty() {
-                // This was the only searcher and there is more: somebody else looks on.
+                // This was the only searcher and there is more: somebody else looks on. (The fence
+                // of P2 is in `end_search`.)
                 self.sleep.notify();
             }
             searching = false;
@@ -187,25 +200,26 @@ impl Threads {
         task.core().bind(Placement::Thread);
         cx.begin(Arc::clone(&task) as Arc<dyn Signals>);
         *self.current[index].lock() = Some(Arc::clone(&task));
-        task.run_here(cx);
-        *self.current[index].lock() = None;
+        self.budget.hold(|| task.run_here(cx));
+        let own = self.current[index].lock().take();
+        // The last to let go of a detached task drops its output: user code.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            cx.end();
+            drop((own, task));
+        }));
     }
 
     /// The caller will block for `task`: run it here if it has not started and a core is free,
     /// else look at it a little longer than it takes to be woken.
     pub(crate) fn help(&self, core: &Core, share: &dyn Fn() -> Shared, may_run: bool) {
-        if may_run && !core.no_caller_run && core.is_waiting() && self.budget.take() {
-            if core.claim() {
-                self.room.leave();
-                self.run_inline(&share());
-            }
-            self.budget.give_back();
+        if may_run && core.is_waiting() {
+            self.run_unstarted(core, share);
         }
         if self.budget.cores() == 1 {
             return;
         }
         for _ in 0..JOIN_ROUNDS {
-            if core.is_settled() {
+            if core.is_settled() || self.budget.is_held_here() {
                 return;
             }
             std::hint::spin_loop();
@@ -215,23 +229,91 @@ impl Threads {
     /// Runs a task that was never queued on the calling thread; false: no core is free, or the
     /// job wants a thread of its own.
     pub(crate) fn run_now(&self, task: &Shared) -> bool {
-        if task.core().no_caller_run || !self.budget.take() {
+        if task.core().no_caller_run {
             return false;
         }
-        if task.core().claim() {
-            self.room.leave();
-            self.run_inline(task);
+        if self.budget.is_held_here() {
+            self.run_claimed(task.core(), &|| Arc::clone(task));
+            return true;
         }
-        self.budget.give_back();
-        true
+        let free = self.budget.take();
+        if free {
+            self.run_claimed(task.core(), &|| Arc::clone(task));
+            self.budget.give_back();
+        }
+        free
+    }
+
+    /// Runs a task that has not started for the caller who will wait for it. A job that waits has
+    /// a token, under which its child runs; whoever else waits needs a free one.
+    fn run_unstarted(&self, core: &Core, share: &dyn Fn() -> Shared) {
+        if self.budget.is_held_here() {
+            if !core.no_caller_run {
+                return self.run_claimed(core, share);
+            }
+            // Every pool thread may be waiting as this one is: a thread of the child's own.
+            let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
+            std::thread::scope(|scope| {
+                let apart = || {
+                    let share = share();
+                    move || self.run_claimed(share.core(), &|| Arc::clone(&share))
+                };
+                let _ = builder.spawn_scoped(scope, apart());
+            });
+        } else if !core.no_caller_run && self.budget.take() {
+            self.run_claimed(core, share);
+            self.budget.give_back();
+        }
+    }
+
+    fn run_claimed(&self, core: &Core, share: &dyn Fn() -> Shared) {
+        if core.claim() {
+            self.room.leave();
+            self.run_inline(&share());
+        }
+    }
+
+    /// Blocks in `wait`, without the token of the job that runs on this thread, if one does.
+    pub(crate) fn while_waiting(&self, wait: &mut dyn FnMut()) {
+        self.budget.while_waiting(wait);
     }
 
     /// Runs a claimed task on the calling thread, under a token that the caller holds.
     pub(crate) fn run_inline(&self, task: &Shared) {
         task.core().bind(Placement::Thread);
-        let signals = Arc::clone(task) as Arc<dyn Signals>;
-        let cx = Ctx::new(Arc::clone(&self.home), Placement::Thread, signals);
-        task.run_here(&cx);
+        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Thread);
+        cx.begin(Arc::clone(task) as Arc<dyn Signals>);
+        self.budget.hold(|| task.run_here(&cx));
+    }
+
+    /// A task that waits in the queue was claimed by its handle. Its entry is dropped when it is
+    /// popped, or as soon as such entries are the greater part: a queue is bounded by its tasks.
+    pub(crate) fn forget_one(&self) {
+        let forgotten = self.forgotten.fetch_add(1, Ordering::Relaxed) + 1;
+        let entries = self.injector.len();
+        if forgotten <= FORGOTTEN_MAX || 2 * forgotten <= entries {
+            return;
+        }
+        let Some(_sweeper) = self.sweeping.try_lock() else { return };
+        self.forgotten.store(0, Ordering::Relaxed);
+        for _ in 0..entries {
+            match self.injector.steal() {
+                Steal::Success(task) if task.core().is_waiting() => self.push_again(task),
+                Steal::Success(_) | Steal::Retry => {}
+                Steal::Empty => return,
+            }
+        }
+    }
+
+    fn push_again(&self, task: Shared) {
+        self.injector.push(task);
+        // Pairs with the fences in `Sleep::sleep` (S3) and in `Shared::cancel_late`: whoever does
+        // not see this task is seen by the loads below and by those of the caller.
+        fence(Ordering::SeqCst);
+        // A thread that waits for a token will be called by the budget, and looks then.
+        if !self.appetite.is_hungry() {
+            self.sleep.notify();
+        }
     }
 
     /// Lets the threads end once the queue is empty, and waits for them until `deadline`.
@@ -240,8 +322,10 @@ impl Threads {
         self.is_closing.store(true, Ordering::Relaxed);
         self.starting.lock().take();
         self.sleep.wake_all();
+        // A job that drops its own engine does not wait for itself.
+        let own = usize::from(self.own_index().is_some());
         let mut alive = self.alive.lock();
-        while *alive > 0 {
+        while *alive > own {
             let left = deadline.saturating_sub(sys::clock::now());
             if left.is_zero() {
                 return false;
@@ -260,8 +344,16 @@ impl Threads {
             self.room.leave();
             waiting.push(task);
         }
-        let running = self.current.iter().filter_map(|current| current.lock().clone()).collect();
+        let own = self.own_index();
+        let others = self.current.iter().enumerate().filter(|(index, _)| Some(*index) != own);
+        let running = others.filter_map(|(_, current)| current.lock().clone()).collect();
         (waiting, running)
+    }
+
+    /// The index of this thread, if it is one of the pool's.
+    fn own_index(&self) -> Option<usize> {
+        let (pool, index) = POOL_THREAD.get();
+        (pool == std::ptr::from_ref(self).addr()).then_some(index)
     }
 
     pub(crate) fn cores(&self) -> usize {
@@ -276,15 +368,4 @@ impl TokenUser for Threads {
             self.budget.pass_on();
         }
     }
-}
-
-/// The signals of a context between two tasks.
-struct Nobody;
-
-impl Signals for Nobody {
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-
-    fn progress(&self, _done: u64, _total: u64) {}
 }

@@ -57,6 +57,8 @@ pub enum ToForkserver {
         table_hash: u64,
         /// Bytes of the configuration.
         config_len: u64,
+        /// The umask that every process is to have.
+        umask: u32,
     },
     /// Fork a worker, with three descriptors: its control socket, its bell, its standard error.
     Spawn {
@@ -225,7 +227,13 @@ mod tests {
     fn messages_come_out_as_they_went_in_and_nothing_else_does() {
         let limits = WorkerLimits { memory: Some(1 << 30), rayon_threads: 2, ..Default::default() };
         let message = String::from("no model at /srv/model");
-        check(&ToForkserver::Hello { abi: 1, layout_hash: 2, table_hash: u64::MAX, config_len: 0 });
+        check(&ToForkserver::Hello {
+            abi: 1,
+            layout_hash: 2,
+            table_hash: u64::MAX,
+            config_len: 0,
+            umask: 0o22,
+        });
         check(&ToForkserver::Spawn { id: ID, limits });
         check(&ToForkserver::Kill(ID));
         check(&FromForkserver::Failed { stage: StartStage::Preload, message: message.clone() });

@@ -344,7 +344,7 @@ fn read_done(rsp: Rsp<'_>, seq: u64, grant: Grant) -> Result<Done, Violation> {
         Place::Inline if len <= OUTPUT_INLINE as u64 => {
             Storage::Inline(load_bytes(rsp.inline(seq), len as usize))
         }
-        Place::Block if len <= grant.capacity => Storage::Block { len },
+        Place::Block if grant.capacity > 0 && len <= grant.capacity => Storage::Block { len },
         Place::Memfd => Storage::Memfd { len },
         Place::Inline | Place::Block => {
             return Err(Violation::new("a reply fits where it says it lies", head.bits()));

@@ -7,7 +7,8 @@
 //!
 //! # Invariants
 //! 1. Between two counted deaths without a success the delay doubles, from 50 ms to 5 s.
-//! 2. [`DEATHS_MAX`] of them within [`WINDOW`] trip the pool for as long; deaths of workers that
+//! 2. [`DEATHS_MAX`] of them within [`WINDOW`], [`STREAK_MAX`] without a success, or one that was
+//!    [too slow](Death::TooSlow) trip the pool for that window; deaths of workers that
 //!    were starting then do not prolong it. Afterwards one more trips it again at once (half
 //!    open), and a success forgets everything.
 
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Counted deaths within `WINDOW` that trip the pool.
 const DEATHS_MAX: usize = 5;
+/// As many without one success trip it however long they took: nobody waits for ever.
+const STREAK_MAX: u32 = 8;
 /// The window of counted deaths, and how long a tripped pool stays tripped.
 const WINDOW: Duration = Duration::from_secs(10);
 const DELAY_FIRST: Duration = Duration::from_millis(50);
@@ -25,6 +28,8 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 pub enum Death {
     /// It never took a task.
     BeforeReady,
+    /// It was not READY in time, and was killed: a long time was spent on it.
+    TooSlow,
     /// It never finished one.
     BeforeFirstTask,
     /// It had finished at least one.
@@ -74,14 +79,16 @@ impl Budget {
         let half_open = self.tripped_until.is_some();
         self.counted.retain(|death| now.saturating_sub(*death) < WINDOW);
         self.counted.push(now);
-        if half_open || self.counted.len() >= DEATHS_MAX {
+        self.streak = self.streak.saturating_add(1);
+        let many = self.counted.len() >= DEATHS_MAX || self.streak >= STREAK_MAX;
+        if half_open || many || how == Death::TooSlow {
             let until = now + WINDOW;
             self.counted.clear();
             self.tripped_until = Some(until);
             return Verdict::Tripped { until };
         }
-        let delay = DELAY_FIRST.saturating_mul(2_u32.saturating_pow(self.streak)).min(DELAY_MAX);
-        self.streak = self.streak.saturating_add(1);
+        let doubled = 2_u32.saturating_pow(self.streak.saturating_sub(1));
+        let delay = DELAY_FIRST.saturating_mul(doubled).min(DELAY_MAX);
         Verdict::After(delay)
     }
 
@@ -135,17 +142,20 @@ mod tests {
     }
 
     #[test]
-    fn slow_failures_never_trip_but_wait_up_to_the_longest_delay() {
+    fn slow_failures_wait_up_to_the_longest_delay_and_trip_in_the_end() {
         let mut budget = Budget::new();
-        for (count, delay) in [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000].iter().enumerate() {
-            let verdict = budget.died(Death::BeforeReady, ms(count as u64 * 3_000));
+        for (count, delay) in [50, 100, 200, 400, 800, 1600, 3200].iter().enumerate() {
+            let verdict = budget.died(Death::BeforeReady, ms(count as u64 * 4_000));
             assert_eq!(verdict, Verdict::After(ms(*delay)), "the {count}th");
         }
-        for count in 9..100 {
-            assert_eq!(
-                budget.died(Death::BeforeReady, ms(count * 3_000)),
-                Verdict::After(ms(5000))
-            );
-        }
+        let verdict = budget.died(Death::BeforeReady, ms(28_000));
+        assert_eq!(verdict, Verdict::Tripped { until: ms(38_000) });
+    }
+
+    #[test]
+    fn a_start_that_took_too_long_trips_at_once() {
+        let mut budget = Budget::new();
+        let verdict = budget.died(Death::TooSlow, ms(10_000));
+        assert_eq!(verdict, Verdict::Tripped { until: ms(20_000) });
     }
 }

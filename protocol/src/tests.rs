@@ -181,9 +181,14 @@ fn a_wish_for_room_is_told_once_and_answered_once() {
         assert_eq!(host.grant(req, rsp, 1, answer), Ok(false), "it was answered");
         assert_eq!(worker.park_for_grant(rsp, 1), None);
         assert_eq!(worker.granted(req, rsp, 1), Some(answer));
-        let len = if answer == GrantAnswer::Block(GRANT) { 512 } else { 0 };
-        worker.finish(rsp, 1, ReplyKind::Ok, Output::Block { len }, 0);
-        assert!(matches!(done(host.poll(req, rsp)).output, Storage::Block { len: l } if l == len));
+        worker.finish(rsp, 1, ReplyKind::Ok, Output::Block { len: 512 }, 0);
+        match answer {
+            GrantAnswer::Block(_) => {
+                let output = done(host.poll(req, rsp)).output;
+                assert!(matches!(output, Storage::Block { len: 512 }));
+            }
+            _ => drop(host.poll(req, rsp).expect_err("it was granted no block")),
+        }
     }
 }
 
@@ -318,6 +323,17 @@ fn who_asks_for_room_waits_for_the_answer_and_asks_once() {
     host.grant(req, rsp, 1, GrantAnswer::Memfd).unwrap();
     worker.need_space(rsp, 1, 1);
     host.poll(req, rsp).map(drop).expect_err("a second wish");
+}
+
+#[test]
+fn an_empty_reply_in_a_block_that_was_not_granted_is_a_violation() {
+    let memory = Memory::new();
+    let (req, rsp) = memory.views();
+    let (mut host, mut worker) = memory.pair();
+    host.publish(req, rsp, &request(b"")).unwrap();
+    worker.next(req, rsp).unwrap();
+    worker.finish(rsp, 1, ReplyKind::Ok, Output::Block { len: 0 }, 0);
+    host.poll(req, rsp).map(drop).expect_err("there is no block");
 }
 
 #[test]

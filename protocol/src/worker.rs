@@ -105,6 +105,12 @@ impl WorkerLane {
         }
     }
 
+    /// The oldest sequence that may still be claimed.
+    #[inline]
+    pub const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
     /// Marks the cursor's word as slept on; `None`: something arrived meanwhile, call
     /// [`next`](Self::next) again.
     #[inline]

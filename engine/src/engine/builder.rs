@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::shutdown::Last;
 use super::{Engine, Shared};
 use crate::budget::Budget;
 use crate::error::StartError;
 use crate::home::{Home, Role};
-use crate::limits::{CORES_MAX, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
+use crate::limits::{
+    CORES_MAX, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT, START_TIMEOUT_DEFAULT, Terms,
+};
 use crate::policy::Placement;
 use crate::processes::Processes;
 use crate::room::Room;
@@ -22,8 +25,7 @@ pub struct EngineBuilder {
     place: Placement,
     cores: Option<usize>,
     queue: usize,
-    payload_bytes_max: u64,
-    limits: Limits,
+    terms: Terms,
 }
 
 impl EngineBuilder {
@@ -34,8 +36,11 @@ impl EngineBuilder {
             place: Placement::Auto,
             cores: None,
             queue: QUEUE_DEFAULT,
-            payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
-            limits: Limits::new(),
+            terms: Terms {
+                limits: Limits::new(),
+                payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
+                start_timeout: START_TIMEOUT_DEFAULT,
+            },
         }
     }
 
@@ -63,13 +68,21 @@ impl EngineBuilder {
     /// The largest encoded input or output in bytes that goes through a process (1 GiB unless
     /// set).
     pub fn payload_bytes_max(mut self, bytes: u64) -> Self {
-        self.payload_bytes_max = bytes;
+        self.terms.payload_bytes_max = bytes;
         self
     }
 
     /// Resource limits of each worker.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.terms.limits = limits;
+        self
+    }
+
+    /// How long the process that workers are forked from may take to start, its
+    /// [`preload`](crate::App::preload) included (60 s unless set). Beyond it `start` fails, or
+    /// tasks that need a process are refused.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.terms.start_timeout = timeout;
         self
     }
 
@@ -97,11 +110,11 @@ impl EngineBuilder {
 
         let room = Arc::new(Room::new(self.queue));
         let threads = Threads::new(Arc::clone(&budget), Arc::clone(&room), Arc::clone(&home));
-        let wants_processes = self.place != Placement::Thread;
+        let wants_processes =
+            self.place != Placement::Thread || environment == Some(Placement::Process);
         let processes = if wants_processes && cfg!(target_os = "linux") {
             let (budget, room) = (Arc::clone(&budget), Arc::clone(&room));
-            let max = self.payload_bytes_max;
-            Some(Processes::start(Arc::clone(&home), budget, room, &self.limits, max)?)
+            Some(Processes::start(Arc::clone(&home), budget, room, &self.terms)?)
         } else {
             None
         };
@@ -112,8 +125,10 @@ impl EngineBuilder {
             processes,
             default: self.place,
             environment,
-            payload_bytes_max: self.payload_bytes_max,
+            payload_bytes_max: self.terms.payload_bytes_max,
             is_closing: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            host: std::process::id(),
         });
         let last = Arc::new(Last::new(Arc::clone(&shared)));
         Ok(Engine { shared, _last: last })
@@ -142,8 +157,12 @@ fn budget(asked: Option<usize>) -> Result<Arc<Budget>, StartError> {
         Err(_) => None,
     };
     match environment.or(asked) {
-        None => Ok(Budget::shared()),
-        Some(count) if (1..=CORES_MAX).contains(&count) => Ok(Arc::new(Budget::new(count))),
+        None => Ok(Budget::shared(None)),
+        Some(count) if (1..=CORES_MAX).contains(&count) => Ok(match environment {
+            // The machine's share for this whole process, however many engines it has.
+            Some(_) => Budget::shared(environment),
+            None => Arc::new(Budget::new(count)),
+        }),
         Some(count) => Err(StartError::setting(format!(
             "{count} cores make no sense; use 1 to {CORES_MAX}, or leave it to the engine"
         ))),

@@ -95,7 +95,15 @@ impl<J: Job> TaskBuilder<J> {
     pub fn submit_blocking(self) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
         let Self { engine, job, options } = self;
         let mut job = Some(job);
-        engine.shared.room.wait_blocking(|| attempt(&engine, &mut job, &options))
+        if let Some(decided) = attempt(&engine, &mut job, &options) {
+            return decided;
+        }
+        let mut decided = None;
+        engine.shared.threads.while_waiting(&mut || {
+            let room = &engine.shared.room;
+            decided = Some(room.wait_blocking(|| attempt(&engine, &mut job, &options)));
+        });
+        decided.expect("the wait ends with an answer")
     }
 }
 

@@ -2,22 +2,26 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::Engine;
 use crate::error::TaskError;
 use crate::sys::borrow::{Lender, with_lender};
-use crate::task::Task;
+use crate::task::{AnyTask, Task};
 
 /// Spawns closures that borrow from outside the scope. Made by [`Engine::scope`].
 pub struct Scope<'scope, 'env> {
     engine: &'scope Engine,
-    lender: &'scope Lender<'env>,
+    lender: &'scope Lender<'scope, 'env>,
+    spawned: &'scope Mutex<Vec<Arc<dyn AnyTask>>>,
 }
 
-/// The handle of one closure of a [`Scope`].
+/// The handle of one closure of a [`Scope`]. Dropping it does not cancel: the scope waits for
+/// every closure, joined or not.
 pub struct ScopedTask<T> {
-    task: Task<(), Infallible>,
+    task: Option<Task<(), Infallible>>,
     result: Arc<Mutex<Option<T>>>,
 }
 
@@ -38,7 +42,17 @@ impl Engine {
     /// # }
     /// ```
     pub fn scope<'env, R>(&self, body: impl FnOnce(&Scope<'_, 'env>) -> R) -> R {
-        with_lender(|lender| body(&Scope { engine: self, lender }))
+        let spawned = Mutex::new(Vec::new());
+        // Called when `body` has returned or unwound: this thread runs what has not started, then
+        // waits for the rest.
+        let wait = |wait: &mut dyn FnMut()| {
+            let tasks: Vec<Arc<dyn AnyTask>> = std::mem::take(&mut *spawned.lock());
+            for task in tasks.into_iter().filter(|task| !task.core().is_settled()) {
+                self.shared.threads.help(task.core(), &|| Arc::clone(&task), true);
+            }
+            self.shared.threads.while_waiting(wait);
+        };
+        with_lender(&wait, |lender| body(&Scope { engine: self, lender, spawned: &spawned }))
     }
 }
 
@@ -53,9 +67,16 @@ impl<'env> Scope<'_, 'env> {
         let slot = Arc::clone(&result);
         let lent = self.lender.lend(Box::new(move || {
             let value = closure();
-            *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
+            *slot.lock() = Some(value);
         }));
-        ScopedTask { task: self.engine.spawn(move |_cx| lent.run()), result }
+        let task = self.engine.spawn(move |_cx| lent.run());
+        let mut spawned = self.spawned.lock();
+        if spawned.len() >= 64 && spawned.len().is_power_of_two() {
+            spawned.retain(|task| !task.core().is_settled());
+        }
+        spawned.push(task.shared());
+        drop(spawned);
+        ScopedTask { task: Some(task), result }
     }
 }
 
@@ -63,11 +84,21 @@ impl<T> ScopedTask<T> {
     /// **Blocks** until the closure has ended and returns what it made.
     ///
     /// # Errors
-    /// `Panicked` where the closure panicked, `Rejected` where the queue was full.
-    pub fn join(self) -> Result<T, TaskError<Infallible>> {
-        self.task.join()?;
-        let mut result = self.result.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        result.take().ok_or(TaskError::Cancelled)
+    /// `Panicked` where the closure panicked, `Rejected` where the queue was full, `Cancelled`
+    /// where the engine was shut down before it started.
+    pub fn join(mut self) -> Result<T, TaskError<Infallible>> {
+        if let Some(task) = self.task.take() {
+            task.join()?;
+        }
+        self.result.lock().take().ok_or(TaskError::Cancelled)
+    }
+}
+
+impl<T> Drop for ScopedTask<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
     }
 }
 

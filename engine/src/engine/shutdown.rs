@@ -1,7 +1,7 @@
 //! The end of an engine: by [`Engine::shutdown`], or by the drop of its last clone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::{Engine, Shared};
@@ -50,9 +50,13 @@ impl Engine {
 }
 
 impl Shared {
-    /// Drains for `grace`, then cancels, and waits `patience` for threads. A second call finds
-    /// nothing left to do.
+    /// Drains for `grace`, then cancels, and gives threads and processes `patience` in all. A
+    /// second call finds nothing left to do.
     fn end(&self, grace: Duration, patience: Duration) -> Report {
+        if std::process::id() != self.host {
+            // A copy of the host, made by a fork: nothing of this is its own to end.
+            return Report { submitted: self.room.accepted(), cancelled: 0, threads_left: false };
+        }
         self.is_closing.store(true, Ordering::Relaxed);
         self.room.wake_all();
         let until = sys::clock::now().saturating_add(grace);
@@ -63,8 +67,9 @@ impl Shared {
             }
             self.threads.close(until);
         }
+        let until = sys::clock::now().saturating_add(patience);
         if let Some(processes) = &self.processes {
-            cancelled += processes.end();
+            cancelled += processes.end(patience);
         }
         let (waiting, running) = self.threads.abandon();
         for task in &waiting {
@@ -73,13 +78,22 @@ impl Shared {
         for task in &running {
             task.core().ask_to_stop();
         }
-        let ended = self.threads.close(sys::clock::now().saturating_add(patience));
+        let ended = self.threads.close(until);
+        cancelled += waiting.len() + self.cancel_late();
+        Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
+    }
+
+    /// What is still queued or running when the threads were waited for, or is queued afterwards:
+    /// their threads may run for ever, their callers need not wait for it.
+    pub(super) fn cancel_late(&self) -> usize {
+        self.has_ended.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `Threads::push`: a task is seen here, or its submitter sees
+        // `has_ended`.
+        fence(Ordering::SeqCst);
         let (late, running) = self.threads.abandon();
-        // Their threads may run for ever; their callers need not wait for it.
         for task in late.iter().chain(&running) {
             task.settle_failure(TaskError::Cancelled);
         }
-        cancelled += waiting.len() + late.len() + running.len();
-        Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
+        late.len() + running.len()
     }
 }

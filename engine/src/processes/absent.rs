@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::budget::Budget;
 use crate::error::{Reason, StartError};
 use crate::home::Home;
-use crate::limits::Limits;
+use crate::limits::Terms;
 use crate::room::Room;
 use crate::task::{AnyTask, Core};
 
@@ -20,8 +20,7 @@ impl Processes {
         _home: Arc<Home>,
         _budget: Arc<Budget>,
         _room: Arc<Room>,
-        _limits: &Limits,
-        _payload_bytes_max: u64,
+        _terms: &Terms,
     ) -> Result<Arc<Self>, StartError> {
         Err(StartError::setting("processes need Linux; use Placement::Thread"))
     }
@@ -35,6 +34,10 @@ impl Processes {
     }
 
     pub(crate) fn help(&self, _core: &Core) {
+        match self.0 {}
+    }
+
+    pub(crate) fn forget_one(&self) {
         match self.0 {}
     }
 
@@ -58,7 +61,7 @@ impl Processes {
         match self.0 {}
     }
 
-    pub(crate) fn end(&self) -> usize {
+    pub(crate) fn end(&self, _patience: Duration) -> usize {
         match self.0 {}
     }
 }

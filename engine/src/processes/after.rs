@@ -1,15 +1,19 @@
 //! What is left to do when the lock is released: wakes, outcomes, tokens.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use amphi_protocol::{Block, ReplyKind};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::link::Lane;
 use super::pool::{Processes, Shared};
+use super::send::Sending;
 use crate::error::TaskError;
 use crate::outcome::Failure;
 use crate::sys::memory::read_sealed;
+use crate::sys::pipe::forward_to_stderr;
 
 /// Where a reply's bytes are.
 pub(super) enum Source {
@@ -24,6 +28,8 @@ pub(super) enum Source {
         fd: std::os::fd::OwnedFd,
         len: u64,
     },
+    /// They are nowhere; the text says why.
+    Lost(String),
 }
 
 pub(super) struct Finished {
@@ -40,6 +46,11 @@ pub(crate) struct After {
     finished: SmallVec<[Finished; 8]>,
     failed: Vec<(Shared, Failure)>,
     wakes: SmallVec<[(Arc<Lane>, u64); 4]>,
+    sends: Vec<Sending>,
+    /// What workers wrote to standard error.
+    pub(super) stderr: Vec<u8>,
+    /// Tasks that left the queue.
+    pub(super) leaves: usize,
     /// Tokens to give back.
     pub(super) tokens: usize,
     /// The supervisor has something to do.
@@ -59,17 +70,54 @@ impl After {
         self.failed.len()
     }
 
+    pub(super) fn send(&mut self, sending: Sending) {
+        self.sends.push(sending);
+    }
+
     pub(super) fn wake(&mut self, lane: &Arc<Lane>, seq: u64) {
         self.wakes.push((Arc::clone(lane), seq));
     }
 
     /// Does it, without the lock.
-    pub(super) fn run(self, pool: &Processes) {
+    pub(super) fn run(mut self, pool: &Processes) {
+        // A copy makes room for the next one to be dispatched: a loop, not a recursion.
+        let mut sends = VecDeque::from(std::mem::take(&mut self.sends));
+        self.run_quick(pool);
+        while let Some(sending) = sends.pop_front() {
+            let mut after = pool.bring(sending);
+            sends.extend(after.sends.drain(..));
+            after.run_quick(pool);
+        }
+    }
+
+    /// The same for the supervisor, who must not stand still for the copy of a large input.
+    pub(super) fn run_beside(mut self, pool: &Arc<Processes>) {
+        let (slow, quick) = self.sends.drain(..).partition(Sending::is_slow);
+        self.sends = quick;
+        self.run(pool);
+        let slow: Vec<Sending> = slow;
+        if slow.is_empty() {
+            return;
+        }
+        let later = Arc::new(Mutex::new(Self { sends: slow, ..Self::default() }));
+        let (own, copier) = (Arc::clone(&later), Arc::clone(pool));
+        let copy = move || std::mem::take(&mut *own.lock()).run(&copier);
+        if std::thread::Builder::new().name("amphi-copy".to_owned()).spawn(copy).is_err() {
+            let all = std::mem::take(&mut *later.lock());
+            all.run(pool);
+        }
+    }
+
+    fn run_quick(self, pool: &Processes) {
         for (lane, seq) in self.wakes {
             lane.wake(seq);
         }
         if self.call {
             pool.call.ring();
+        }
+        forward_to_stderr(&self.stderr);
+        for _ in 0..self.leaves {
+            pool.room.leave();
         }
         let settled = !self.finished.is_empty() || !self.failed.is_empty();
         for finished in self.finished {
@@ -105,6 +153,7 @@ fn settle(pool: &Processes, finished: Finished) {
             }
             task.settle_reply(kind, bytes);
         }
+        Source::Lost(message) => task.settle_failure(TaskError::Lost { message }),
         Source::Memfd { fd, len } => match read_sealed(std::os::fd::AsFd::as_fd(&fd), len) {
             Ok(bytes) => task.settle_reply(kind, bytes),
             Err(error) => task.settle_failure(TaskError::Lost {

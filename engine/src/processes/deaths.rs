@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use amphi_protocol::{Death, Exit, Verdict, WorkerId};
 
@@ -9,7 +10,6 @@ use super::After;
 use super::link::{Link, SeatState};
 use super::pool::{Inner, Processes};
 use super::supervisor::Supervisor;
-use crate::error::{Reason, TaskError};
 use crate::limits::EXIT_STATUS_TIMEOUT;
 use crate::sys::clock;
 use crate::sys::process;
@@ -18,7 +18,6 @@ impl Supervisor {
     /// The worker is dead: what was done is harvested first, what had not started goes back into
     /// the queue, and what was running waits for the exit status.
     pub(super) fn on_death(&mut self, index: u32, generation: u64) {
-        self.read_forkserver();
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
         let mut inner = pool.inner.lock();
@@ -26,7 +25,7 @@ impl Supervisor {
         if let Some(pidfd) = link.pidfd.take() {
             self.reactor.remove(&pidfd);
         }
-        link.read_stderr();
+        link.read_stderr(&mut after.stderr);
         let _ = link.read_socket();
         pool.harvest(&mut inner, index, &mut after);
         let Some(link) = inner.current(index, generation) else { return };
@@ -42,9 +41,7 @@ impl Supervisor {
             }
         }
         for task in unstarted.into_iter().rev() {
-            task.core().unclaim();
-            pool.room.enter_again();
-            inner.queue.push_front(task);
+            pool.queue_again(&mut inner, task);
         }
         let until = clock::now() + EXIT_STATUS_TIMEOUT;
         inner.seats[index as usize].state = SeatState::Dying { until };
@@ -52,7 +49,7 @@ impl Supervisor {
         self.bury(&mut inner, index, &mut after);
         pool.dispatch(&mut inner, &mut after);
         drop(inner);
-        after.run(&pool);
+        after.run_beside(&pool);
     }
 
     /// Settles what a dead worker leaves, once it is known how it ended, and empties its seat.
@@ -61,27 +58,27 @@ impl Supervisor {
         let seat = &mut inner.seats[index as usize];
         let SeatState::Dying { until } = seat.state else { return };
         let Some(link) = &mut seat.link else { return };
-        if link.exit.is_none() && !link.ordered && now < until {
+        if link.exit.is_none() && !link.ordered && !link.orphaned && now < until {
             return;
         }
         let kills = process::oom_kills();
         let oom = std::mem::replace(&mut self.oom_kills, kills) < kills;
-        link.read_stderr();
+        link.read_stderr(&mut after.stderr);
         for (task, verdict) in std::mem::take(&mut link.lost) {
             let failure = verdict.unwrap_or_else(|| Processes::outcome_of_death(link, oom));
             after.fail(task, failure);
         }
-        let how = match (link.ordered && link.broken.is_none(), link.is_ready, link.finished) {
-            (true, ..) => Death::Ordered,
-            (_, false, _) => Death::BeforeReady,
-            (.., 0) => Death::BeforeFirstTask,
+        let how = match link {
+            _ if link.too_slow => Death::TooSlow,
+            // Killed by the engine, or taken along by its forkserver.
+            _ if link.ordered && link.broken.is_none() => Death::Ordered,
+            _ if link.orphaned && link.exit.is_none() => Death::Ordered,
+            _ if !link.is_ready => Death::BeforeReady,
+            _ if link.finished == 0 => Death::BeforeFirstTask,
             _ => Death::AfterWork,
         };
         let problem = describe(link);
-        seat.link = None;
-        seat.state = SeatState::Empty;
-        seat.generation += 1;
-        self.pool.replace(inner, index, how, problem, after);
+        self.pool.vacate(inner, index, how, problem, after);
         self.pool.set_alarm(inner, now);
     }
 
@@ -89,13 +86,38 @@ impl Supervisor {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
         let mut inner = pool.inner.lock();
-        if let Some(link) = inner.current(id.seat, id.generation) {
-            link.exit = Some(exit);
-            self.bury(&mut inner, id.seat, &mut after);
+        let Some(link) = inner.current(id.seat, id.generation) else { return };
+        link.exit = Some(exit);
+        if !matches!(inner.seats[id.seat as usize].state, SeatState::Dying { .. }) {
+            // Its pidfd has not said so yet, or never will.
+            drop(inner);
+            return self.on_death(id.seat, id.generation);
         }
+        self.bury(&mut inner, id.seat, &mut after);
         pool.dispatch(&mut inner, &mut after);
         drop(inner);
-        after.run(&pool);
+        after.run_beside(&pool);
+    }
+
+    /// The forkserver is dead, and with it every worker that it had forked: nobody will tell how
+    /// they ended. What it was still to fork is asked of the next one.
+    pub(super) fn forkserver_died(&mut self) {
+        let mut after = After::default();
+        let pool = Arc::clone(&self.pool);
+        let mut inner = pool.inner.lock();
+        for index in 0..u32::try_from(inner.seats.len()).expect("few seats") {
+            let seat = &mut inner.seats[index as usize];
+            let Some(link) = &mut seat.link else { continue };
+            link.orphaned = true;
+            let unborn = matches!(seat.state, SeatState::Starting { .. }) && link.pidfd.is_none();
+            if unborn {
+                self.pool.vacate(&mut inner, index, Death::Ordered, String::new(), &mut after);
+            } else {
+                self.bury(&mut inner, index, &mut after);
+            }
+        }
+        drop(inner);
+        after.run_beside(&pool);
     }
 
     /// A worker never came to be.
@@ -104,13 +126,10 @@ impl Supervisor {
         let mut inner = self.pool.inner.lock();
         let seat = &mut inner.seats[id.seat as usize];
         if seat.generation == id.generation {
-            seat.link = None;
-            seat.state = SeatState::Empty;
-            seat.generation += 1;
-            self.pool.replace(&mut inner, id.seat, Death::BeforeReady, problem, &mut after);
+            self.pool.vacate(&mut inner, id.seat, Death::BeforeReady, problem, &mut after);
         }
         drop(inner);
-        after.run(&self.pool);
+        after.run_beside(&self.pool);
     }
 }
 
@@ -129,9 +148,9 @@ fn describe(link: &Link) -> String {
 }
 
 impl Processes {
-    /// A seat is empty after a death: the next worker, now or later, if there is work or there
-    /// was a worker to replace.
-    fn replace(
+    /// Empties a seat after a death, and wants the next worker for it: now, or later where the
+    /// death says that starting another may not help.
+    fn vacate(
         &self,
         inner: &mut Inner,
         index: u32,
@@ -140,25 +159,24 @@ impl Processes {
         after: &mut After,
     ) {
         let now = clock::now();
-        let wait = match inner.restarts.died(how, now) {
-            Verdict::Replace => None,
-            Verdict::After(delay) => Some(now + delay),
-            Verdict::Tripped { until } => Some(until),
+        let from = match inner.restarts.died(how, now) {
+            Verdict::Replace => Duration::ZERO,
+            Verdict::After(delay) => now + delay,
+            Verdict::Tripped { until } => until,
         };
-        if let Some(at) = wait {
-            inner.start_after = Some(at);
-            self.is_troubled.store(true, Ordering::Relaxed);
+        let seat = &mut inner.seats[index as usize];
+        seat.link = None;
+        seat.generation += 1;
+        seat.state = SeatState::Wanted { from };
+        if !from.is_zero() {
             inner.problem = problem;
-            self.alarm_by(inner, at);
+            self.alarm_by(inner, from);
         }
-        inner.seats[index as usize].state = SeatState::Wanted;
-        if inner.restarts.is_tripped(now) && !inner.serves() {
-            let text = inner.problem.clone();
-            for task in std::mem::take(&mut inner.queue) {
-                if task.core().claim() {
-                    self.room.leave();
-                    after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.clone())));
-                }
+        if inner.restarts.is_tripped(now) {
+            self.is_troubled.store(true, Ordering::Relaxed);
+            if !inner.serves() {
+                let text = inner.problem.clone();
+                self.refuse_queue(inner, &text, after);
             }
         }
     }

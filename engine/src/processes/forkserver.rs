@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use amphi_protocol::{
     ABI, FromForkserver, LAYOUT_HASH, StartStage, ToForkserver, WorkerId, WorkerLimits, decode,
@@ -20,6 +21,9 @@ use crate::job::{self, panic_message};
 use crate::sys::memory::read_sealed;
 use crate::sys::process::{self, Fork};
 use crate::sys::socket::{Channel, Received};
+
+/// How long a killed worker is waited for, when the forkserver itself ends.
+const LAST_WAIT: Duration = Duration::from_millis(20);
 
 /// A text in a control message is cut to this.
 pub(super) const TEXT_BYTES_MAX: usize = 4096;
@@ -86,13 +90,15 @@ fn greet(
     let (Some(config), Some(host)) = (fds.pop(), fds.pop()) else {
         return Err(handshake("the host sent no pidfd and configuration"));
     };
-    let Ok(ToForkserver::Hello { abi, layout_hash, table_hash, config_len }) = decode(&bytes)
+    let Ok(ToForkserver::Hello { abi, layout_hash, table_hash, config_len, umask }) =
+        decode(&bytes)
     else {
         return Err(handshake("the host's greeting is not one of this build"));
     };
     if (abi, layout_hash) != (ABI, LAYOUT_HASH) {
         return Err(handshake("host and forkserver are different builds"));
     }
+    process::set_umask(umask);
     let config = read_sealed(config.as_fd(), config_len)
         .map_err(|error| handshake(&error.to_string()))
         .and_then(|bytes| {
@@ -106,6 +112,8 @@ fn greet(
         ));
     }
     home.preload().map_err(|text| (StartStage::Preload, text))?;
+    // What a preload printed and did not end with a line would be printed by every worker.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
     match process::thread_count() {
         Ok(1) => {}
         Ok(count) => {
@@ -135,6 +143,11 @@ impl Forkserver {
         }
         for child in &self.children {
             process::kill_group(child.pid);
+        }
+        for child in &self.children {
+            // Nobody else may be there to collect it.
+            let _ = process::wait_readable(&[child.pidfd.as_fd()], Some(LAST_WAIT));
+            process::reap(child.pid);
         }
         process::exit_now(0)
     }

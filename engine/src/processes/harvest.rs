@@ -1,6 +1,7 @@
 //! Taking replies out of lanes, answering wishes for room, and killing for a clock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use amphi_protocol::{BLOCK_MAX, Done, Event, Grant, GrantAnswer, Stage, Storage};
 
@@ -10,6 +11,17 @@ use super::link::Link;
 use super::pool::{Inner, Processes};
 use crate::error::TaskError;
 use crate::outcome::Failure;
+
+/// A worker that has nothing else to do wakes within this.
+const SURELY_AWAKE: Duration = Duration::from_millis(20);
+
+/// The failure of a task that was to be killed and had not started.
+fn unstarted(failure: Failure) -> Failure {
+    match failure {
+        TaskError::TimedOut { clock, .. } => TaskError::TimedOut { clock, killed: false },
+        other => other,
+    }
+}
 
 impl Processes {
     pub(super) fn harvest_all(&self, inner: &mut Inner, after: &mut After) {
@@ -63,21 +75,26 @@ impl Processes {
 
     fn finish(&self, link: &mut Link, done: Done, seat: (u32, u64)) -> Option<Finished> {
         link.read_records();
+        // Before the flight is gone, by which a message is known to be expected; and whatever the
+        // reply says, nothing of the task stays behind.
+        let payload = link.take_payload(done.seq, matches!(done.output, Storage::Memfd { .. }));
         let flight = link.take_flight(done.seq)?;
         let mut output = flight.output;
         let (source, bytes) = match done.output {
             Storage::Inline(bytes) => (Source::Here(bytes.to_vec()), bytes.len() as u64),
-            Storage::Block { len } => {
-                let block = output.take()?;
-                let (lane, size) = (Arc::clone(&link.lane), usize::try_from(len).unwrap_or(0));
-                (Source::Block { lane, block, len: size }, len)
-            }
-            Storage::Memfd { len } => match link.take_payload(done.seq) {
-                Some(fd) => (Source::Memfd { fd, len }, len),
-                None => {
-                    link.break_off("it announced a memfd and sent none".to_owned());
-                    (Source::Here(Vec::new()), 0)
+            Storage::Block { len } => match output.take() {
+                Some(block) => {
+                    let (lane, size) = (Arc::clone(&link.lane), usize::try_from(len).unwrap_or(0));
+                    (Source::Block { lane, block, len: size }, len)
                 }
+                None => (link.lost_reply("it filled a block that it was not granted"), 0),
+            },
+            Storage::Memfd { len } if len > self.limits.output_bytes_max => {
+                (link.lost_reply("its output is larger than what was granted"), 0)
+            }
+            Storage::Memfd { len } => match payload {
+                Some(fd) => (Source::Memfd { fd, len }, len),
+                None => (link.lost_reply("the memfd of its output did not arrive"), 0),
             },
         };
         if let Some(entry) = self.home.table.entry(flight.task.core().job) {
@@ -133,12 +150,16 @@ impl Processes {
         let lane = Arc::clone(&link.lane);
         match link.host.stage(lane.rsp(), seq) {
             Ok(Stage::Queued) if link.host.revoke(lane.rsp(), seq) == Ok(true) => {
-                // The worker did not even begin for all the time it was given: it hangs.
+                let is_next = link.host.in_flight() == 0;
                 if let Some(flight) = link.take_flight(seq) {
                     link.free_blocks(flight.input, flight.output);
-                    after.fail(flight.task, failure);
+                    // The worker did not even begin, in a time in which it would have woken: it
+                    // hangs.
+                    if is_next && flight.task.core().kill_after >= Some(SURELY_AWAKE) {
+                        link.kill();
+                    }
+                    after.fail(flight.task, unstarted(failure));
                 }
-                link.kill();
             }
             Ok(Stage::Done) => self.harvest(inner, index, after),
             Ok(_) => {
@@ -152,7 +173,7 @@ impl Processes {
     /// Takes every unstarted task but `seq` out of a lane and queues it again, in order, at the
     /// head.
     pub(super) fn take_back_others(&self, inner: &mut Inner, index: u32, seq: u64) {
-        let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
+        let Some(mut link) = inner.seats[index as usize].link.as_mut() else { return };
         let lane = Arc::clone(&link.lane);
         let mut seqs: Vec<u64> =
             link.flights().map(|flight| flight.seq).filter(|other| *other != seq).collect();
@@ -163,9 +184,11 @@ impl Processes {
                 Ok(true) => {
                     if let Some(flight) = link.take_flight(other) {
                         link.free_blocks(flight.input, flight.output);
-                        flight.task.core().unclaim();
-                        self.room.enter_again();
-                        inner.queue.push_front(flight.task);
+                        self.queue_again(inner, flight.task);
+                        link = match inner.seats[index as usize].link.as_mut() {
+                            Some(link) => link,
+                            None => return,
+                        };
                     }
                 }
                 Ok(false) => {}

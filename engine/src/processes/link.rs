@@ -10,6 +10,7 @@ use amphi_protocol::{
     RSP_ARENA_OFFSET, RecordReader, Req, Rsp, SLOTS, decode, record_kind, state_word_index,
 };
 
+use super::after::Source;
 use super::pool::{Inner, Shared};
 use crate::limits::STDERR_TAIL_BYTES;
 use crate::outcome::Failure;
@@ -19,6 +20,9 @@ use crate::sys::pipe;
 use crate::sys::process;
 use crate::sys::socket::{Channel, Received};
 use crate::task::Core;
+
+/// No honest worker has more messages under way: READY, and one for each slot.
+const MESSAGES_MAX: usize = 4 * SLOTS;
 
 /// The stable place of a worker.
 #[derive(Default)]
@@ -34,8 +38,8 @@ pub(super) struct Seat {
 pub(super) enum SeatState {
     #[default]
     Empty,
-    /// The supervisor is to start a worker.
-    Wanted,
+    /// The supervisor is to start a worker, not before then.
+    Wanted { from: Duration },
     /// It has been asked for; READY is waited for until then.
     Starting { until: Duration },
     /// It takes tasks.
@@ -80,6 +84,15 @@ pub(super) struct Flight {
     pub(super) input: Option<Block>,
     pub(super) output: Option<Block>,
     pub(super) kill_at: Option<Duration>,
+    /// How long the job is expected to run, in ns; `None`: nobody knows.
+    pub(super) predicted_ns: Option<u64>,
+}
+
+impl Flight {
+    /// Its predicted length, unless nobody should queue behind it.
+    fn bounded_ns(&self) -> Option<u64> {
+        self.predicted_ns.filter(|_| self.kill_at.is_none())
+    }
 }
 
 /// The host's end of one worker.
@@ -98,18 +111,30 @@ pub(super) struct Link {
     tail: Vec<u8>,
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) pid: Option<u32>,
+    said_ready: bool,
     pub(super) is_ready: bool,
     /// Memfds that came before their replies.
     payloads: HashMap<u64, OwnedFd>,
     pub(super) finished: u64,
-    /// Tasks in the lane that a clock may kill.
-    pub(super) timed: u32,
+    /// Predicted work of the tasks in the lane, in ns, …
+    known_ns: u64,
+    /// … and how many there are that nobody should queue behind: of unknown length, or that a
+    /// clock may kill.
+    apart: u32,
+    /// The task that ran longer than predicted: nobody queues behind it.
+    pub(super) stuck: Option<u64>,
+    /// Slots that are kept for tasks whose input is being copied.
+    pub(super) sending: usize,
     pub(super) pollers: u32,
     /// Why the engine ended it, if it did.
     pub(super) ordered: bool,
     pub(super) broken: Option<String>,
     pub(super) exit: Option<Exit>,
     pub(super) start_failure: Option<String>,
+    /// Its forkserver is dead: nobody will say how it ended.
+    pub(super) orphaned: bool,
+    /// It was not READY in time.
+    pub(super) too_slow: bool,
     /// Tasks that were running when it died, and what their outcome is if that is known already.
     pub(super) lost: Vec<(Shared, Option<Failure>)>,
     /// What to say of the flight that the worker is killed for.
@@ -138,15 +163,21 @@ impl Link {
             tail: Vec::new(),
             pidfd: None,
             pid: None,
+            said_ready: false,
             is_ready: false,
             payloads: HashMap::new(),
             finished: 0,
-            timed: 0,
+            known_ns: 0,
+            apart: 0,
+            stuck: None,
+            sending: 0,
             pollers: 0,
             ordered: false,
             broken: None,
             exit: None,
             start_failure: None,
+            orphaned: false,
+            too_slow: false,
             lost: Vec::new(),
             verdict: None,
             scratch: Vec::new(),
@@ -159,13 +190,32 @@ impl Link {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.host.in_flight() == 0 && self.lost.is_empty()
+        !self.is_busy() && self.lost.is_empty()
+    }
+
+    /// A task is in the lane, or on its way there.
+    pub(super) fn is_busy(&self) -> bool {
+        self.host.in_flight() > 0 || self.sending > 0
+    }
+
+    pub(super) fn free_slots(&self) -> usize {
+        self.host.free_slots().saturating_sub(self.sending)
+    }
+
+    /// Predicted work in the lane; `None`: nobody should queue behind it.
+    pub(super) fn backlog(&self) -> Option<Duration> {
+        let blocked = self.apart > 0 || self.sending > 0;
+        let stuck = self.stuck.is_some() && self.stuck == self.host.oldest();
+        (!blocked && !stuck).then(|| Duration::from_nanos(self.known_ns))
     }
 
     pub(super) fn put_flight(&mut self, flight: Flight) {
         let index = (flight.seq % SLOTS as u64) as usize;
         debug_assert!(self.flights[index].is_none());
-        self.timed += u32::from(flight.kill_at.is_some());
+        match flight.bounded_ns() {
+            Some(ns) => self.known_ns = self.known_ns.saturating_add(ns),
+            None => self.apart += 1,
+        }
         self.flights[index] = Some(flight);
     }
 
@@ -176,7 +226,10 @@ impl Link {
     pub(super) fn take_flight(&mut self, seq: u64) -> Option<Flight> {
         self.flight(seq)?;
         let flight = self.flights[(seq % SLOTS as u64) as usize].take()?;
-        self.timed -= u32::from(flight.kill_at.is_some());
+        match flight.bounded_ns() {
+            Some(ns) => self.known_ns = self.known_ns.saturating_sub(ns),
+            None => self.apart -= 1,
+        }
         Some(flight)
     }
 
@@ -186,7 +239,7 @@ impl Link {
 
     /// Every task the link still stands for, when the engine ends.
     pub(super) fn take_all(&mut self) -> Vec<Shared> {
-        self.timed = 0;
+        (self.known_ns, self.apart) = (0, 0);
         let flights = self.flights.iter_mut().filter_map(Option::take).map(|flight| flight.task);
         flights.chain(self.lost.drain(..).map(|(task, _)| task)).collect()
     }
@@ -206,6 +259,12 @@ impl Link {
         if let Some(pidfd) = &self.pidfd {
             process::kill(pidfd.as_fd());
         }
+    }
+
+    /// A reply whose bytes are not to be had: the worker is killed, the outcome says so.
+    pub(super) fn lost_reply(&mut self, why: &str) -> Source {
+        self.break_off(why.to_owned());
+        Source::Lost(format!("the worker finished the task, but its output is lost: {why}"))
     }
 
     /// The worker broke the protocol: it is killed, and its running task says so.
@@ -241,23 +300,28 @@ impl Link {
         self.scratch = scratch;
     }
 
-    /// Reads what came on the worker's socket. True: it is READY since.
+    /// Reads what came on the worker's socket. True: it has become READY.
     pub(super) fn read_socket(&mut self) -> bool {
-        let mut ready = false;
-        loop {
+        let was_ready = self.said_ready;
+        self.read_messages();
+        self.said_ready && !was_ready
+    }
+
+    fn read_messages(&mut self) {
+        for _ in 0..MESSAGES_MAX {
+            if self.broken.is_some() {
+                return;
+            }
             let (bytes, mut fds) = match self.socket.try_recv(1) {
                 Ok(Received::Message { bytes, fds }) => (bytes, fds),
-                Ok(Received::Empty | Received::Closed) => return ready,
-                Err(error) => {
-                    self.break_off(format!("its socket: {error}"));
-                    return ready;
-                }
+                Ok(Received::Empty | Received::Closed) => return,
+                Err(error) => return self.break_off(format!("its socket: {error}")),
             };
             match decode::<FromWorker>(&bytes) {
-                Ok(FromWorker::Ready { pid }) if fds.is_empty() => {
+                Ok(FromWorker::Ready { pid }) if fds.is_empty() && !self.said_ready => {
                     // The forkserver's word (with the pidfd) may come later.
                     self.pid.get_or_insert(pid);
-                    ready = true;
+                    self.said_ready = true;
                 }
                 Ok(FromWorker::Failed { message, .. }) if fds.is_empty() => {
                     self.start_failure = Some(message);
@@ -269,28 +333,33 @@ impl Link {
                 {
                     self.payloads.extend(fds.pop().map(|fd| (seq, fd)));
                 }
-                Ok(_) => self.break_off("it sent a descriptor nobody expected".to_owned()),
+                Ok(_) => self.break_off("it sent a message nobody expected".to_owned()),
                 Err(violation) => self.break_off(violation.to_string()),
             }
         }
+        self.break_off("it sent more messages than it has tasks".to_owned());
     }
 
     /// The memfd of a reply; it was sent before the reply was published.
-    pub(super) fn take_payload(&mut self, seq: u64) -> Option<OwnedFd> {
-        self.read_socket();
-        self.payloads.remove(&seq)
+    pub(super) fn take_payload(&mut self, seq: u64, expected: bool) -> Option<OwnedFd> {
+        if expected && !self.payloads.contains_key(&seq) {
+            let _ = self.read_socket();
+        }
+        if self.payloads.is_empty() { None } else { self.payloads.remove(&seq) }
     }
 
-    /// Reads what the worker wrote to standard error: to the host's, and into the tail.
-    pub(super) fn read_stderr(&mut self) {
+    /// Reads what the worker wrote to standard error, for the host's own (`forward`) and for the
+    /// tail.
+    pub(super) fn read_stderr(&mut self, forward: &mut Vec<u8>) {
         let mut buffer = [0; 16 << 10];
-        // A bounded share of a flood at a time.
+        // A bounded share of a flood at a time. It is more than a pipe holds: what is left was
+        // written meanwhile, and is told by another event.
         for _ in 0..16 {
             let Some(count) = pipe::read_some(&self.stderr, &mut buffer) else { return };
             if count == 0 {
                 return;
             }
-            pipe::forward_to_stderr(&buffer[..count]);
+            forward.extend_from_slice(&buffer[..count]);
             self.tail.extend_from_slice(&buffer[..count]);
             let excess = self.tail.len().saturating_sub(STDERR_TAIL_BYTES);
             self.tail.drain(..excess);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use amphi_protocol::{RestartBudget, WorkerLimits};
+use amphi_protocol::{RestartBudget, StartStage, WorkerLimits};
 use parking_lot::{Condvar, Mutex};
 
 use super::After;
@@ -15,13 +15,18 @@ use super::supervisor::{self, Started};
 use crate::budget::{Appetite, Budget, TokenUser};
 use crate::error::{Reason, StartError, TaskError};
 use crate::home::Home;
-use crate::limits::{DROP_TIMEOUT, HANDSHAKE_TIMEOUT, Limits};
+use crate::limits::{DROP_TIMEOUT, Terms};
+use crate::policy::Placement;
 use crate::room::Room;
 use crate::sys::clock;
 use crate::sys::doorbell::{Alarm, Bell};
+use crate::sys::process::Surroundings;
 use crate::task::{AnyTask, Core};
 
 pub(super) type Shared = Arc<dyn AnyTask>;
+
+/// So many forgotten entries may always stand in a queue.
+const FORGOTTEN_MAX: usize = 64;
 
 /// See the module `processes`.
 pub(crate) struct Processes {
@@ -30,6 +35,10 @@ pub(crate) struct Processes {
     pub(super) appetite: Appetite,
     pub(super) room: Arc<Room>,
     pub(super) limits: WorkerLimits,
+    /// What every forkserver and worker finds as it was when the engine started.
+    pub(super) surroundings: Surroundings,
+    /// How long the start of a forkserver may take, preload included.
+    pub(super) start_timeout: Duration,
     pub(super) inner: Mutex<Inner>,
     /// The last start failed, or the pool closes: submissions look at `inner` first. A hint.
     pub(super) is_troubled: AtomicBool,
@@ -52,16 +61,20 @@ pub(crate) struct Processes {
 /// What the lock guards.
 pub(super) struct Inner {
     pub(super) queue: VecDeque<Shared>,
+    /// Entries of the queue, at most, whose task its handle has claimed.
+    pub(super) forgotten: usize,
     pub(super) seats: Vec<Seat>,
     pub(super) alarm_at: Option<Duration>,
+    /// The alarm looks for tasks that are stuck in a lane.
+    pub(super) is_watching: bool,
     pub(super) restarts: RestartBudget,
-    /// No worker is started before this.
-    pub(super) start_after: Option<Duration>,
     /// What the last failed start met.
     pub(super) problem: String,
     pub(super) closing: bool,
-    /// Why there will never be a worker.
+    /// Why there is no forkserver; it is tried again at times.
     pub(super) given_up: Option<String>,
+    /// When the supervisor looks after the forkserver: it should be READY, or is tried again.
+    pub(super) forkserver_due: Option<Duration>,
 }
 
 impl Processes {
@@ -70,8 +83,7 @@ impl Processes {
         home: Arc<Home>,
         budget: Arc<Budget>,
         room: Arc<Room>,
-        limits: &Limits,
-        payload_bytes_max: u64,
+        terms: &Terms,
     ) -> Result<Arc<Self>, StartError> {
         let cores = budget.cores();
         let failed = |doing| move |error| StartError::forkserver(doing, error);
@@ -79,13 +91,14 @@ impl Processes {
             Bell::new().map_err(failed("making an eventfd"))?,
             Alarm::new().map_err(failed("making a timerfd"))?,
         );
+        let Terms { limits, payload_bytes_max, start_timeout } = terms;
         let limits = WorkerLimits {
             memory: limits.memory,
             nofile: limits.nofile,
             fsize: limits.fsize,
             core: limits.core,
             rayon_threads: 1,
-            output_bytes_max: payload_bytes_max,
+            output_bytes_max: *payload_bytes_max,
         };
         let pool = Arc::new_cyclic(|weak: &Weak<Self>| Self {
             appetite: budget.join(weak.clone() as Weak<dyn TokenUser>),
@@ -93,15 +106,19 @@ impl Processes {
             budget,
             room,
             limits,
+            surroundings: Surroundings::capture(),
+            start_timeout: *start_timeout,
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
+                forgotten: 0,
                 seats: (0..cores).map(|_| Seat::default()).collect(),
                 alarm_at: None,
+                is_watching: false,
                 restarts: RestartBudget::new(),
-                start_after: None,
                 problem: String::new(),
                 closing: false,
                 given_up: None,
+                forkserver_due: None,
             }),
             is_troubled: AtomicBool::new(false),
             idle: Condvar::new(),
@@ -130,14 +147,18 @@ impl Processes {
             match &*started {
                 Started::Starting => {}
                 Started::Ready => return Ok(()),
-                Started::Failed(text) => {
-                    let error = StartError::preload(text.clone());
+                Started::Failed(stage, text) => {
+                    let error = match stage {
+                        Some(StartStage::Handshake) => StartError::app(text.clone()),
+                        _ => StartError::preload(text.clone()),
+                    };
                     drop(started);
-                    self.end();
+                    self.end(DROP_TIMEOUT);
                     return Err(error);
                 }
             }
-            self.start_changed.wait_for(&mut started, HANDSHAKE_TIMEOUT);
+            // The supervisor gives up on a forkserver that is not READY in time.
+            self.start_changed.wait(&mut started);
         }
     }
 
@@ -156,10 +177,13 @@ impl Processes {
         if let Some(text) = &inner.given_up {
             return Err(Reason::NoWorkers(text.clone()));
         }
-        if inner.start_after.is_some() && inner.restarts.is_tripped(clock::now()) && !inner.serves()
-        {
-            return Err(Reason::NoWorkers(inner.problem.clone()));
+        if inner.restarts.is_tripped(clock::now()) {
+            return match inner.serves() {
+                true => Ok(()),
+                false => Err(Reason::NoWorkers(inner.problem.clone())),
+            };
         }
+        self.is_troubled.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -182,11 +206,23 @@ impl Processes {
         after.run(self);
     }
 
-    /// A task was asked to stop: back from its lane, or a word to its worker.
+    /// A task that waits here was claimed by its handle. Its entry is dropped when it comes to the
+    /// head, or as soon as such entries are the greater part: a queue is bounded by its tasks.
+    pub(crate) fn forget_one(&self) {
+        let mut inner = self.inner.lock();
+        inner.forgotten += 1;
+        if inner.forgotten > FORGOTTEN_MAX && 2 * inner.forgotten > inner.queue.len() {
+            inner.queue.retain(|task| task.core().is_waiting());
+            inner.forgotten = 0;
+        }
+    }
+
+    /// A task was asked to stop: back from its lane, or a word to its worker. One that is on its
+    /// way into a lane is met there: whoever sends it looks once more, under the lock.
     pub(crate) fn cancel(&self, core: &Core) {
-        let Some((index, seq)) = core.seat() else { return };
         let mut after = After::default();
         let mut inner = self.inner.lock();
+        let Some((index, seq)) = core.seat() else { return };
         if let Some(link) = inner.link_of(index, seq, core) {
             let lane = Arc::clone(&link.lane);
             match link.host.revoke(lane.rsp(), seq) {
@@ -207,9 +243,12 @@ impl Processes {
 
     /// Kills the worker that runs a task; its neighbours in the lane are taken back first.
     pub(crate) fn kill(&self, core: &Core) -> bool {
-        let Some((index, seq)) = core.seat() else { return false };
         let mut after = After::default();
         let mut inner = self.inner.lock();
+        let Some((index, seq)) = core.seat() else {
+            // On its way into a lane, where it will be found to be cancelled.
+            return core.placement() == Some(Placement::Process);
+        };
         self.harvest(&mut inner, index, &mut after);
         if inner.link_of(index, seq, core).is_some() {
             self.kill_flight(&mut inner, index, seq, TaskError::Cancelled, &mut after);
@@ -237,20 +276,15 @@ impl Processes {
         alive.filter_map(|seat| seat.link.as_ref()?.pid).collect()
     }
 
-    /// No worker will ever start again: every task that waits is told why.
-    pub(super) fn no_workers(&self, text: String) {
-        let mut after = After::default();
-        let mut inner = self.inner.lock();
-        inner.given_up = Some(text.clone());
+    /// No worker can be started: every task that waits is told why.
+    pub(super) fn refuse_queue(&self, inner: &mut Inner, text: &str, after: &mut After) {
         self.is_troubled.store(true, Ordering::Relaxed);
         for task in std::mem::take(&mut inner.queue) {
             if task.core().claim() {
-                self.room.leave();
-                after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.clone())));
+                after.leaves += 1;
+                after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.to_owned())));
             }
         }
-        drop(inner);
-        after.run(self);
     }
 
     /// **Blocks** until nothing is queued or in flight, or until `deadline`.
@@ -267,14 +301,14 @@ impl Processes {
 
     /// Cancels everything, kills the workers, and waits a moment for the supervisor. How many
     /// tasks were cancelled.
-    pub(crate) fn end(&self) -> usize {
+    pub(crate) fn end(&self, patience: Duration) -> usize {
         let mut after = After::default();
         let mut inner = self.inner.lock();
         inner.closing = true;
         self.is_troubled.store(true, Ordering::Relaxed);
         for task in std::mem::take(&mut inner.queue) {
             if task.core().claim() {
-                self.room.leave();
+                after.leaves += 1;
                 after.fail(task, TaskError::Cancelled);
             }
         }
@@ -295,7 +329,7 @@ impl Processes {
         after.run(self);
         self.call.ring();
         if let Some(thread) = self.supervisor.lock().take() {
-            let until = clock::now() + DROP_TIMEOUT;
+            let until = clock::now() + patience;
             while !thread.is_finished() && clock::now() < until {
                 std::thread::park_timeout(Duration::from_millis(1));
             }

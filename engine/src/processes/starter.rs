@@ -4,19 +4,20 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use amphi_protocol::{
     ABI, ARENA_OFFSET, HostLane, LAYOUT_HASH, POPULATE_BYTES, REQ_BYTES, RSP_ARENA_OFFSET,
-    RSP_BYTES, ToForkserver, ToWorker, WorkerId, encode,
+    RSP_BYTES, StartStage, ToForkserver, ToWorker, WorkerId, encode,
 };
 
-use super::MARKER;
 use super::link::{Lane, Link, SeatState};
 use super::pool::Processes;
 use super::supervisor::Started;
 use super::token::Token;
+use super::{After, MARKER};
 use crate::job;
-use crate::limits::WORKER_START_TIMEOUT;
+use crate::limits::{FAREWELL, FORKSERVER_RETRY, WORKER_START_TIMEOUT};
 use crate::sys::clock;
 use crate::sys::doorbell::{Bell, Interest, Reactor};
 use crate::sys::memory::{Segment, seal_request, seal_response, sealed_memfd};
@@ -30,7 +31,7 @@ pub(super) struct Starter {
     forkserver: Option<Forkserver>,
     /// A populated lane, so that a replacement starts without making one.
     spare: Option<Fresh>,
-    /// The engine gives up on forkservers after this many deaths before READY.
+    /// Forkservers in a row that could not be started or died before READY.
     failures: u32,
 }
 
@@ -38,7 +39,7 @@ struct Forkserver {
     child: Child,
     socket: Channel,
     ready: bool,
-    failure: Option<String>,
+    failure: Option<(StartStage, String)>,
 }
 
 /// A lane nobody uses yet.
@@ -48,7 +49,9 @@ struct Fresh {
     response: std::os::fd::OwnedFd,
 }
 
+/// So many failures in a row, and tasks are refused until a later try succeeds.
 const FORKSERVER_FAILURES_MAX: u32 = 3;
+const FORKSERVER_RETRY_FIRST: Duration = Duration::from_millis(20);
 
 impl Starter {
     pub(super) fn new(pool: Arc<Processes>) -> Self {
@@ -62,8 +65,13 @@ impl Starter {
     /// Starts a forkserver and greets it.
     pub(super) fn start_forkserver(&mut self, reactor: &Reactor) {
         match self.try_start_forkserver(reactor) {
-            Ok(forkserver) => self.forkserver = Some(forkserver),
-            Err(error) => self.give_up(format!("the forkserver could not be started: {error}")),
+            Ok(forkserver) => {
+                self.forkserver = Some(forkserver);
+                self.look_again_after(self.pool.start_timeout);
+            }
+            Err(error) => {
+                self.failed(None, format!("the forkserver could not be started: {error}"));
+            }
         }
     }
 
@@ -71,26 +79,72 @@ impl Starter {
         let home = &self.pool.home;
         let mut config = Vec::new();
         job::encode(&home.config().cloned(), &mut config).map_err(io::Error::other)?;
-        let (ours, theirs) = Channel::pair()?;
-        let child = Child::start_self(theirs.into_fd(), (MARKER, "1"))?;
         let hello = ToForkserver::Hello {
             abi: ABI,
             layout_hash: LAYOUT_HASH,
             table_hash: home.table.hash(),
             config_len: config.len() as u64,
+            umask: self.pool.surroundings.umask(),
         };
         let (host, config) = (process::own_pidfd()?, sealed_memfd("amphi-config", &config)?);
-        ours.send(&encode(&hello), &[host.as_fd(), config.as_fd()])?;
-        reactor.add(&child, Token::ForkserverDeath.number(), Interest::Level)?;
+        let (ours, theirs) = Channel::pair()?;
         reactor.add(&ours, Token::ForkserverSocket.number(), Interest::Edge)?;
+        let surroundings = &self.pool.surroundings;
+        let mut child = Child::start_self(theirs.into_fd(), (MARKER, "1"), surroundings)?;
+        let greeted = ours
+            .send(&encode(&hello), &[host.as_fd(), config.as_fd()])
+            .and_then(|()| reactor.add(&child, Token::ForkserverDeath.number(), Interest::Level));
+        if let Err(error) = greeted {
+            child.kill();
+            child.reap(FAREWELL);
+            return Err(error);
+        }
         Ok(Forkserver { child, socket: ours, ready: false, failure: None })
+    }
+
+    /// The supervisor comes back to the forkserver after this.
+    fn look_again_after(&self, time: Duration) {
+        let at = clock::now().saturating_add(time);
+        let mut inner = self.pool.inner.lock();
+        inner.forkserver_due = Some(at);
+        self.pool.alarm_by(&mut inner, at);
+    }
+
+    /// The alarm for the forkserver: there is none, or it was not READY in time.
+    pub(super) fn look_after_forkserver(&mut self, reactor: &Reactor) {
+        match &mut self.forkserver {
+            None => self.start_forkserver(reactor),
+            Some(forkserver) if forkserver.ready => {}
+            Some(forkserver) => {
+                let text = format!(
+                    "the forkserver was not ready within {} s; give start_timeout(..) more, or \
+                     look at what preload and the program's constructors wait for",
+                    self.pool.start_timeout.as_secs_f64()
+                );
+                forkserver.failure.get_or_insert((StartStage::Preload, text));
+                forkserver.child.kill();
+            }
+        }
+    }
+
+    /// It does not answer, or what it said was lost: it goes, and its workers with it.
+    pub(super) fn kill_forkserver(&self) {
+        if let Some(forkserver) = &self.forkserver {
+            forkserver.child.kill();
+        }
     }
 
     /// The next message of the forkserver.
     pub(super) fn receive(&self) -> Option<Received> {
         match self.forkserver.as_ref()?.socket.try_recv(1) {
             Ok(received @ Received::Message { .. }) => Some(received),
-            _ => None,
+            Ok(Received::Empty | Received::Closed) => None,
+            Err(_) => {
+                // A descriptor was lost (this process has no free one): a worker that cannot be
+                // watched must not live.
+                self.kill_forkserver();
+                None
+            }
         }
     }
 
@@ -99,12 +153,17 @@ impl Starter {
             forkserver.ready = true;
         }
         self.failures = 0;
+        let mut inner = self.pool.inner.lock();
+        inner.forkserver_due = None;
+        inner.given_up = None;
+        self.pool.set_alarm(&mut inner, clock::now());
+        drop(inner);
         self.tell(Started::Ready);
     }
 
-    pub(super) fn forkserver_failed(&mut self, message: String) {
+    pub(super) fn forkserver_failed(&mut self, stage: StartStage, message: String) {
         if let Some(forkserver) = &mut self.forkserver {
-            forkserver.failure = Some(message);
+            forkserver.failure = Some((stage, message));
         }
     }
 
@@ -113,26 +172,36 @@ impl Starter {
         let Some(mut dead) = self.forkserver.take() else { return };
         reactor.remove(&dead.child);
         reactor.remove(&dead.socket);
-        dead.child.reap(std::time::Duration::from_millis(10));
-        if !dead.ready {
-            self.failures += 1;
-            if dead.failure.is_some() || self.failures >= FORKSERVER_FAILURES_MAX {
-                let text = dead.failure.unwrap_or_else(|| {
-                    "the forkserver ended before it was ready; is the program started through \
-                     another one (a loader, an emulator)?"
-                        .to_owned()
-                });
-                self.give_up(text);
-                return;
-            }
+        dead.child.reap(FAREWELL);
+        if dead.ready {
+            return self.start_forkserver(reactor);
         }
-        self.start_forkserver(reactor);
+        match dead.failure {
+            Some((stage, text)) => self.failed(Some(stage), text),
+            None => self.failed(
+                None,
+                "the forkserver ended before it was ready; is the program started through another \
+                 one (a loader, an emulator)?"
+                    .to_owned(),
+            ),
+        }
     }
 
-    /// No worker will ever start: whoever waits is told why.
-    fn give_up(&self, text: String) {
-        self.tell(Started::Failed(text.clone()));
-        self.pool.no_workers(text);
+    /// There is no forkserver: the next one is tried soon. After a failure that it told itself,
+    /// or after several, whoever waits is told why, and the next try is later.
+    fn failed(&mut self, stage: Option<StartStage>, text: String) {
+        self.failures = self.failures.saturating_add(1);
+        if stage.is_none() && self.failures < FORKSERVER_FAILURES_MAX {
+            return self.look_again_after(FORKSERVER_RETRY_FIRST * 4_u32.pow(self.failures - 1));
+        }
+        self.look_again_after(FORKSERVER_RETRY);
+        let mut after = After::default();
+        let mut inner = self.pool.inner.lock();
+        self.pool.refuse_queue(&mut inner, &text, &mut after);
+        inner.given_up = Some(text.clone());
+        drop(inner);
+        after.run_beside(&self.pool);
+        self.tell(Started::Failed(stage, text));
     }
 
     fn tell(&self, news: Started) {
@@ -206,9 +275,11 @@ impl Starter {
     /// The engine ends: so does the forkserver, and with it every worker.
     pub(super) fn end(&mut self) {
         if let Some(mut forkserver) = self.forkserver.take() {
+            // It kills every worker with all that it left, reaps them, and goes.
             drop(forkserver.socket);
+            forkserver.child.reap(FAREWELL);
             forkserver.child.kill();
-            forkserver.child.reap(std::time::Duration::from_millis(50));
+            forkserver.child.reap(FAREWELL);
         }
     }
 }

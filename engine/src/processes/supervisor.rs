@@ -5,11 +5,10 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use amphi_protocol::{FromForkserver, decode};
+use amphi_protocol::{FromForkserver, StartStage, decode};
 
 use super::After;
 use super::link::{Link, SeatState};
@@ -27,7 +26,7 @@ use crate::sys::socket::Received;
 pub(super) enum Started {
     Starting,
     Ready,
-    Failed(String),
+    Failed(Option<StartStage>, String),
 }
 
 /// Starts the thread.
@@ -76,22 +75,27 @@ impl Supervisor {
             Token::ForkserverSocket => self.read_forkserver(),
             Token::ForkserverDeath => {
                 self.read_forkserver();
+                self.forkserver_died();
                 self.starter.forkserver_died(&self.reactor);
             }
             Token::Bell { seat, generation } => self.on_bell(seat, generation),
-            Token::Death { seat, generation } => self.on_death(seat, generation),
+            Token::Death { seat, generation } => {
+                self.read_forkserver();
+                self.on_death(seat, generation);
+            }
             Token::Socket { seat, generation } => self.on_socket(seat, generation),
-            Token::Stderr { seat, generation } => self.with_link(seat, generation, |link| {
-                link.read_stderr();
-            }),
+            Token::Stderr { seat, generation } => self.on_stderr(seat, generation),
         }
     }
 
-    fn with_link(&self, seat: u32, generation: u64, act: impl FnOnce(&mut Link)) {
+    fn on_stderr(&self, seat: u32, generation: u64) {
+        let mut after = After::default();
         let mut inner = self.pool.inner.lock();
         if let Some(link) = inner.current(seat, generation) {
-            act(link);
+            link.read_stderr(&mut after.stderr);
         }
+        drop(inner);
+        after.run_beside(&self.pool);
     }
 
     fn on_bell(&self, index: u32, generation: u64) {
@@ -106,7 +110,7 @@ impl Supervisor {
             self.pool.dispatch(&mut inner, &mut after);
         }
         drop(inner);
-        after.run(&self.pool);
+        after.run_beside(&self.pool);
     }
 
     fn on_socket(&self, index: u32, generation: u64) {
@@ -122,7 +126,7 @@ impl Supervisor {
             self.pool.set_alarm(&mut inner, clock::now());
         }
         drop(inner);
-        after.run(&self.pool);
+        after.run_beside(&self.pool);
     }
 
     pub(super) fn read_forkserver(&mut self) {
@@ -131,7 +135,9 @@ impl Supervisor {
             let Ok(message) = decode::<FromForkserver>(&bytes) else { continue };
             match message {
                 FromForkserver::Ready { .. } => self.starter.forkserver_ready(),
-                FromForkserver::Failed { message, .. } => self.starter.forkserver_failed(message),
+                FromForkserver::Failed { stage, message } => {
+                    self.starter.forkserver_failed(stage, message);
+                }
                 FromForkserver::Forked { id, pid } => {
                     let Some(pidfd) = fds.pop() else { continue };
                     let token = Token::Death { seat: id.seat, generation: id.generation };
@@ -159,27 +165,19 @@ impl Supervisor {
 
     /// Starts what dispatchers asked for.
     fn start_wanted(&mut self) {
-        loop {
-            let wanted = {
-                let mut inner = self.pool.inner.lock();
-                if inner.start_after.is_some_and(|at| clock::now() < at) {
-                    return;
-                }
-                if inner.start_after.take().is_some() && inner.given_up.is_none() && !inner.closing
-                {
-                    self.pool.is_troubled.store(false, Ordering::Relaxed);
-                }
-                inner.seats.iter().position(|seat| seat.state == SeatState::Wanted)
-            };
+        while self.starter.is_ready() {
+            let now = clock::now();
+            let wanted =
+                self.pool.inner.lock().seats.iter().position(
+                    |seat| matches!(seat.state, SeatState::Wanted { from } if from <= now),
+                );
             let Some(index) = wanted else { return };
-            if !self.starter.is_ready() {
-                return; // READY, or the forkserver's death, comes back here
-            }
             let index = u32::try_from(index).expect("few seats");
             if let Err((id, error)) = self.starter.start_worker(&self.reactor, index) {
                 self.start_failed(id, error.to_string());
             }
         }
+        // READY, or the forkserver's death, comes back here.
     }
 
     /// The alarm: clocks that kill, workers that do not get READY or whose exit status does not
@@ -189,7 +187,7 @@ impl Supervisor {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
         let mut inner = pool.inner.lock();
-        inner.alarm_at = None;
+        (inner.alarm_at, inner.is_watching) = (None, false);
         for index in 0..u32::try_from(inner.seats.len()).expect("few seats") {
             pool.harvest(&mut inner, index, &mut after);
             let seat = &mut inner.seats[index as usize];
@@ -204,17 +202,26 @@ impl Supervisor {
             match inner.seats[index as usize].state {
                 SeatState::Starting { until } if until <= now => {
                     if let Some(link) = inner.seats[index as usize].link.as_mut() {
+                        link.too_slow = true;
                         link.break_off("it was not READY in time".to_owned());
+                        // Not even forked: its forkserver does not answer.
+                        if link.pidfd.is_none() {
+                            self.starter.kill_forkserver();
+                        }
                     }
                 }
                 SeatState::Dying { .. } => self.bury(&mut inner, index, &mut after),
                 _ => {}
             }
         }
+        let forkserver_due = inner.forkserver_due.take_if(|at| *at <= now).is_some();
         pool.dispatch(&mut inner, &mut after);
         pool.set_alarm(&mut inner, now);
         drop(inner);
-        after.run(&pool);
+        after.run_beside(&pool);
+        if forkserver_due {
+            self.starter.look_after_forkserver(&self.reactor);
+        }
     }
 }
 
@@ -242,6 +249,8 @@ impl Processes {
             let ns = u64::try_from(TAKE_BACK_AFTER.as_nanos()).unwrap_or(u64::MAX);
             entry.observe(ns, entry.output_bytes());
         }
+        // Nobody queues behind it any more, however short the tasks that were there.
+        link.stuck = Some(oldest);
         self.take_back_others(inner, index, oldest);
     }
 }
@@ -257,12 +266,13 @@ impl Inner {
         let seats = self.seats.iter().flat_map(|seat| {
             let own = match seat.state {
                 SeatState::Starting { until } | SeatState::Dying { until } => Some(until),
+                SeatState::Wanted { from } => Some(from),
                 _ => None,
             };
             let kills = seat.link.iter().flat_map(Link::flights).filter_map(|f| f.kill_at);
             let prefetched = seat.link.as_ref().is_some_and(|link| link.host.in_flight() > 1);
             own.into_iter().chain(kills).chain(prefetched.then(|| now + TAKE_BACK_AFTER))
         });
-        seats.chain(self.start_after).filter(|at| *at > now).min()
+        seats.chain(self.forkserver_due).filter(|at| *at > now).min()
     }
 }

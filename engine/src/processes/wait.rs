@@ -71,7 +71,10 @@ impl Processes {
         let mut until = Duration::ZERO;
         while !core.is_settled() {
             if oldest.is_some_and(|seq| looks_done(lane.rsp(), seq)) {
-                oldest = self.poll_once(index);
+                match self.poll_once(index, &lane) {
+                    Some(next) => oldest = next,
+                    None => break, // the seat has another holder
+                }
                 continue;
             }
             rounds += 1;
@@ -112,13 +115,15 @@ impl Processes {
         entered
     }
 
-    fn poll_once(&self, index: u32) -> Option<u64> {
+    /// The oldest task that is left; `None`: this is the seat's lane no more.
+    fn poll_once(&self, index: u32, lane: &Arc<Lane>) -> Option<Option<u64>> {
         let mut after = After::default();
         let mut inner = self.inner.lock();
         self.harvest(&mut inner, index, &mut after);
         self.dispatch(&mut inner, &mut after);
         let link = inner.seats.get(index as usize).and_then(|seat| seat.link.as_ref());
-        let oldest = link.and_then(|link| link.host.oldest());
+        let link = link.filter(|link| Arc::ptr_eq(&link.lane, lane));
+        let oldest = link.map(|link| link.host.oldest());
         drop(inner);
         after.run(self);
         oldest

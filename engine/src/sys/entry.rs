@@ -21,9 +21,10 @@ macro_rules! app {
         const _: () = {
             #[used]
             #[cfg_attr(
-                any(target_os = "linux", target_os = "freebsd"),
+                any(target_os = "linux", target_os = "android", target_os = "freebsd"),
                 unsafe(link_section = ".init_array")
             )]
+            #[cfg_attr(windows, unsafe(link_section = ".CRT$XCU"))]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
             static ENTRY: extern "C" fn() = {
                 extern "C" fn enter() {

@@ -1,8 +1,10 @@
 //! Processes: starting the forkserver, forking workers, watching and ending both.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +19,33 @@ use rustix::process::{
 };
 use rustix::time::Timespec;
 
+/// What a child would take from the moment of its start, frozen: a second forkserver finds the
+/// same as the first, and so do all workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    environment: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+    umask: u32,
+}
+
+impl Surroundings {
+    pub(crate) fn capture() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let umask = umask.and_then(|text| u32::from_str_radix(text.trim(), 8).ok());
+        Self {
+            environment: std::env::vars_os().collect(),
+            directory: std::env::current_dir().ok(),
+            umask: umask.unwrap_or(0o022),
+        }
+    }
+
+    /// File permissions that new files do not get; set by the child itself.
+    pub(crate) fn umask(&self) -> u32 {
+        self.umask
+    }
+}
+
 /// A child of the host: the forkserver.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -27,12 +56,20 @@ pub(crate) struct Child {
 impl Child {
     /// Starts this very binary again, marked, with `socket` as its standard input. No `pre_exec`:
     /// std then uses posix_spawn, which costs 0.2 ms from a host of any size.
-    pub(crate) fn start_self(socket: OwnedFd, marker: (&str, &str)) -> io::Result<Self> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("amphi-forkserver")
-            .env(marker.0, marker.1)
-            .stdin(Stdio::from(socket))
-            .spawn()?;
+    pub(crate) fn start_self(
+        socket: OwnedFd,
+        marker: (&str, &str),
+        surroundings: &Surroundings,
+    ) -> io::Result<Self> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("amphi-forkserver").stdin(Stdio::from(socket));
+        command.env_clear().envs(surroundings.environment.iter().map(|(key, value)| (key, value)));
+        command.env(marker.0, marker.1);
+        // A directory that is gone is nobody's: the child then has the host's of now.
+        if let Some(directory) = surroundings.directory.as_ref().filter(|path| path.is_dir()) {
+            command.current_dir(directory);
+        }
+        let mut child = command.spawn()?;
         // The child is not reaped before `reap`, so its pid cannot be another's.
         match pidfd_open(child.id()) {
             Ok(pidfd) => Ok(Self { child, pidfd }),
@@ -168,6 +205,11 @@ pub(crate) fn parent_pid() -> u32 {
 
 pub(crate) fn lead_own_group() {
     let _ = setpgid(None, None);
+}
+
+/// Sets the umask that the host had when its engine started.
+pub(crate) fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
 /// Default dispositions and an empty mask; SIGPIPE is ignored as in every Rust program.

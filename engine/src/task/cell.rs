@@ -30,7 +30,7 @@ enum Body<W: Work> {
     Ready(W),
     /// The input as bytes: the task is bound for a process.
     Encoded(Vec<u8>),
-    /// A thread is running it.
+    /// A thread is running it, or whoever dispatches it copies its input.
     Away,
     /// A worker's reply, not decoded yet: that happens on the caller's thread.
     Replied(ReplyKind, Vec<u8>),
@@ -76,7 +76,13 @@ impl<W: Work> AnyTask for Cell<W> {
     }
 
     fn run_here(&self, cx: &Ctx) {
-        let body = std::mem::replace(&mut self.inner.lock().body, Body::Away);
+        let body = {
+            let mut inner = self.inner.lock();
+            if !matches!(inner.body, Body::Ready(_) | Body::Encoded(_)) {
+                return; // the engine gave up on the task (shutdown) before this thread got to it
+            }
+            std::mem::replace(&mut inner.body, Body::Away)
+        };
         let settled = match body {
             Body::Ready(work) => match catch_unwind(AssertUnwindSafe(|| work.run(cx))) {
                 Ok(Err(_)) if cx.saw_cancel() => Body::Settled(Err(TaskError::Cancelled)),
@@ -91,11 +97,7 @@ impl<W: Work> AnyTask for Cell<W> {
                 let kind = entry.run_encoded(&bytes, cx, &mut out);
                 Body::Replied(kind, out)
             }
-            other => {
-                // The engine gave up on the task (shutdown) before this thread got to it.
-                self.inner.lock().body = other;
-                return;
-            }
+            _ => unreachable!("it was looked at above"),
         };
         self.settle(settled);
     }
@@ -112,6 +114,7 @@ impl<W: Work> AnyTask for Cell<W> {
         let failure = match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
             Ok(Ok(())) => {
                 let len = bytes.len() as u64;
+                self.core.set_input_bytes(len);
                 let input = std::mem::replace(&mut inner.body, Body::Encoded(bytes));
                 drop(inner);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
@@ -131,6 +134,24 @@ impl<W: Work> AnyTask for Cell<W> {
         match &self.inner.lock().body {
             Body::Encoded(bytes) => show(bytes),
             _ => show(&[]),
+        }
+    }
+
+    fn take_encoded(&self) -> Vec<u8> {
+        let mut inner = self.inner.lock();
+        match std::mem::replace(&mut inner.body, Body::Away) {
+            Body::Encoded(bytes) => bytes,
+            other => {
+                inner.body = other;
+                Vec::new()
+            }
+        }
+    }
+
+    fn put_encoded(&self, bytes: Vec<u8>) {
+        let mut inner = self.inner.lock();
+        if matches!(inner.body, Body::Away) {
+            inner.body = Body::Encoded(bytes);
         }
     }
 
@@ -161,7 +182,9 @@ impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
         if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
             return false;
         }
-        inner.waiter = Some(waiter);
+        let old = inner.waiter.replace(waiter);
+        drop(inner);
+        drop(old); // a waker's Drop is user code
         true
     }
 }

@@ -16,17 +16,15 @@ pub(crate) trait Port: Send + Sync {
     /// The caller is about to block: run the task here, or wait actively for a short while.
     /// `share` makes what runs it.
     fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>);
-    /// A task left the queue without being dispatched.
-    fn left_queue(&self);
+    /// Blocks in `wait`. A job that waits for a task lets its core go meanwhile.
+    fn while_waiting(&self, wait: &mut dyn FnMut());
+    /// A task was claimed by its handle: its entry in the queue stands for nothing any more.
+    fn left_queue(&self, core: &Core);
     /// The task was asked to stop and is not waiting in the queue: take it back from a lane or
     /// tell the worker.
-    fn cancel(&self, task: &Arc<dyn AnyTask>) {
-        self.cancel_core(task.core());
-    }
-    /// The same by the untyped part alone.
-    fn cancel_core(&self, core: &Core);
+    fn cancel(&self, core: &Core);
     /// Kill the worker that runs the task; false where none does.
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> bool;
+    fn kill(&self, core: &Core) -> bool;
     /// Read what the worker reported since.
     fn refresh(&self, core: &Core);
 }
@@ -51,6 +49,7 @@ pub(crate) struct Core {
     seat: AtomicU32,
     /// The task's slot sequence in that lane.
     seq: AtomicU64,
+    input_bytes: AtomicU64,
     done: AtomicU64,
     total: AtomicU64,
     pub(crate) job: u32,
@@ -75,6 +74,7 @@ impl Core {
             woke: AtomicBool::new(false),
             seat: AtomicU32::new(NO_SEAT),
             seq: AtomicU64::new(0),
+            input_bytes: AtomicU64::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             job,
@@ -150,6 +150,20 @@ impl Core {
 
     pub(crate) fn woke_a_worker(&self) -> bool {
         self.woke.load(Ordering::Relaxed)
+    }
+
+    /// No lane holds the task any more.
+    pub(crate) fn clear_seat(&self) {
+        self.seat.store(NO_SEAT, Ordering::Relaxed);
+    }
+
+    /// Bytes of the encoded input; 0 before it was encoded.
+    pub(crate) fn input_bytes(&self) -> u64 {
+        self.input_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_input_bytes(&self, bytes: u64) {
+        self.input_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Seat and sequence of the lane that holds the task; checked again under the pool's lock.

@@ -41,10 +41,9 @@ impl Sleep {
         }
     }
 
-    /// Work was pushed (P2, P3).
+    /// Work was pushed, and a SeqCst fence passed since (P3).
     #[inline]
     pub(super) fn notify(&self) {
-        fence(Ordering::SeqCst); // pairs with the fence in `sleep` (S3)
         if self.searching.load(Ordering::Relaxed) == 0 && self.sleeping.load(Ordering::Relaxed) > 0
         {
             self.wake_one();
@@ -79,7 +78,7 @@ impl Sleep {
 
     /// F1; true: this was the last searcher.
     pub(super) fn end_search(&self) -> bool {
-        // SeqCst pairs with the fence in `notify`: a pusher that still saw this searcher has
+        // SeqCst pairs with the pusher's fence (P2): a pusher that still saw this searcher has
         // pushed before it, and F2 sees the push.
         self.searching.fetch_sub(1, Ordering::SeqCst) == 1
     }
@@ -93,7 +92,7 @@ impl Sleep {
             self.sleeping.fetch_add(1, Ordering::Relaxed);
         }
         self.searching.fetch_sub(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // pairs with the fence in `notify` (P2)
+        fence(Ordering::SeqCst); // pairs with the fence of a pusher (P2)
         if look() && self.leave_list(index) {
             return;
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use amphi_protocol::{
@@ -36,25 +36,45 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Memfds on their way from the control thread to the job thread.
 #[derive(Default)]
 pub(super) struct Payloads {
-    arrived: Mutex<HashMap<u64, (OwnedFd, u64)>>,
+    arrived: Mutex<Arrived>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct Arrived {
+    inputs: HashMap<u64, (OwnedFd, u64)>,
+    /// What is older was run or taken back: nobody will ask for it.
+    oldest: u64,
+}
+
 impl Payloads {
+    fn lock(&self) -> MutexGuard<'_, Arrived> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The control thread received the input of `seq`.
     pub(super) fn arrived(&self, seq: u64, fd: OwnedFd, len: u64) {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).insert(seq, (fd, len));
-        self.changed.notify_all();
+        let mut arrived = self.lock();
+        if seq >= arrived.oldest {
+            arrived.inputs.insert(seq, (fd, len));
+            self.changed.notify_all();
+        }
+    }
+
+    /// Every task before `seq` was run or taken back.
+    fn forget_before(&self, seq: u64) {
+        let mut arrived = self.lock();
+        arrived.oldest = seq;
+        arrived.inputs.retain(|task, _| *task >= seq);
     }
 
     /// **Blocks** until the input of `seq` is there, and reads it.
     fn take(&self, seq: u64, len: u64) -> Option<Vec<u8>> {
-        let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut arrived, _) = self
             .changed
-            .wait_timeout_while(arrived, PATIENCE, |arrived| !arrived.contains_key(&seq))
+            .wait_timeout_while(self.lock(), PATIENCE, |arrived| !arrived.inputs.contains_key(&seq))
             .unwrap_or_else(PoisonError::into_inner);
-        let (fd, announced) = arrived.remove(&seq)?;
+        let (fd, announced) = arrived.inputs.remove(&seq)?;
         drop(arrived);
         (announced == len).then(|| read_sealed(fd.as_fd(), len).ok()).flatten()
     }
@@ -169,8 +189,8 @@ impl Runner {
         // One for all tasks: a context cannot outlive its task.
         let signals =
             Arc::new(LaneSignals { lane: Arc::clone(&self.lane), seq: AtomicU64::new(0) });
-        let mut cx =
-            Ctx::new(Arc::clone(&self.home), Placement::Process, Arc::clone(&signals) as _);
+        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Process);
+        cx.begin(Arc::clone(&signals) as _);
         let mut out = Vec::new();
         loop {
             let claimed = self.next();
@@ -217,6 +237,7 @@ impl Runner {
                 self.spin_penalty = (2 * self.spin_penalty).min(SPIN_PENALTY_MAX);
             }
             self.pay();
+            self.payloads.forget_before(self.end.cursor());
             if let Some(park) = self.end.park(self.lane.rsp()) {
                 self.lane.sleep(park);
                 self.woken = true;

@@ -1,0 +1,249 @@
+//! Bringing a claimed task into a lane: its bytes into the slot, a block or a memfd, then the word
+//! that publishes it.
+//!
+//! Short inputs are copied under the pool's lock. A long one is copied without it, by whoever
+//! dispatched the task: a slot (and, where it fits, a block) is kept meanwhile, and everything that
+//! may have happened is looked at again before the task is published.
+//!
+//! # Invariants
+//! 1. While a task is on its way, it is claimed, in no queue and in no flight; [`Sending`] owns it.
+//! 2. A kept slot is given back exactly once, by [`Processes::arrive`], if its link is still there.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use amphi_protocol::{
+    BLOCK_MAX, Block, Grant, INPUT_INLINE, Input, OUTPUT_INLINE, Request, ToWorker, encode,
+};
+
+use super::After;
+use super::link::{Flight, Lane, Link};
+use super::pool::{Inner, Processes, Shared};
+use crate::error::{Reason, TaskError};
+use crate::job::Entry;
+use crate::outcome::Failure;
+use crate::sys::clock;
+use crate::sys::memory::sealed_memfd;
+
+/// Inputs up to this length are copied under the lock (well under a microsecond).
+const COPY_UNDER_LOCK: u64 = 4 << 10;
+
+/// What became of a dispatched task.
+pub(super) enum Sent {
+    /// It is in the lane, or on its way there.
+    Yes,
+    /// No room in the lane now.
+    NoRoom,
+    Failed(Failure),
+}
+
+/// A task whose input is being copied.
+pub(super) struct Sending {
+    task: Shared,
+    seat: u32,
+    generation: u64,
+    lane: Arc<Lane>,
+    /// Where the input goes; `None`: into a memfd.
+    block: Option<Block>,
+}
+
+impl Sending {
+    /// The copy takes milliseconds: fresh pages are needed for it.
+    pub(super) fn is_slow(&self) -> bool {
+        self.block.is_none()
+    }
+}
+
+/// Where an input lies.
+enum Placed {
+    Inline,
+    Block(Block),
+    Memfd(OwnedFd),
+}
+
+impl Processes {
+    /// Puts a claimed task into the lane of a seat, or has it put there when the lock is released.
+    pub(super) fn send(
+        &self,
+        inner: &mut Inner,
+        index: usize,
+        task: &Shared,
+        after: &mut After,
+    ) -> Sent {
+        let seat = &mut inner.seats[index];
+        let Some(link) = seat.link.as_mut().filter(|link| link.free_slots() > 0) else {
+            return Sent::NoRoom;
+        };
+        let len = task.core().input_bytes();
+        if len <= INPUT_INLINE as u64 {
+            return self.publish(inner, index, task, Placed::Inline, after);
+        }
+        let block = if len <= BLOCK_MAX { link.inputs.allocate(len) } else { None };
+        if block.is_none() && len <= BLOCK_MAX && link.is_busy() {
+            return Sent::NoRoom; // blocks come back with the replies
+        }
+        match block {
+            Some(block) if len <= COPY_UNDER_LOCK => {
+                let offset = usize::try_from(block.offset).expect("an offset of a mapping");
+                let lane = &link.lane;
+                task.with_encoded(&mut |bytes| lane.request.write(offset, bytes));
+                self.publish(inner, index, task, Placed::Block(block), after)
+            }
+            block => {
+                link.sending += 1;
+                after.send(Sending {
+                    task: Arc::clone(task),
+                    seat: u32::try_from(index).expect("few seats"),
+                    generation: seat.generation,
+                    lane: Arc::clone(&link.lane),
+                    block,
+                });
+                Sent::Yes
+            }
+        }
+    }
+
+    /// Copies a long input, without the lock, and publishes its task.
+    pub(super) fn bring(&self, sending: Sending) -> After {
+        let Sending { task, seat, generation, lane, block } = sending;
+        let bytes = task.take_encoded();
+        let copied = match block {
+            Some(block) => {
+                let offset = usize::try_from(block.offset).expect("an offset of a mapping");
+                lane.request.write(offset, &bytes);
+                Ok(Placed::Block(block))
+            }
+            None => sealed_memfd("amphi-input", &bytes).map(Placed::Memfd),
+        };
+        // A task that has not started can be taken back, and then needs them again.
+        task.put_encoded(bytes);
+        self.arrive(&task, (seat, generation), copied)
+    }
+
+    /// The copy is made: is the lane still there, and the task still wanted?
+    fn arrive(&self, task: &Shared, place: (u32, u64), copied: std::io::Result<Placed>) -> After {
+        let (seat, generation) = place;
+        let mut after = After::default();
+        let mut inner = self.inner.lock();
+        if let Some(link) = inner.current(seat, generation) {
+            link.sending -= 1;
+        }
+        let serves = inner.current(seat, generation).is_some_and(|link| link.serves());
+        let sent = match copied {
+            Err(error) => Sent::Failed(TaskError::Rejected(Reason::NoWorkers(format!(
+                "an input of {} bytes could not be handed over: {error}",
+                task.core().input_bytes()
+            )))),
+            Ok(placed) if inner.closing || task.core().is_asked_to_stop() => {
+                self.take_back_block(&mut inner, place, placed);
+                Sent::Failed(TaskError::Cancelled)
+            }
+            Ok(placed) if serves => {
+                self.publish(&mut inner, seat as usize, task, placed, &mut after)
+            }
+            Ok(placed) => {
+                self.take_back_block(&mut inner, place, placed);
+                Sent::NoRoom
+            }
+        };
+        match sent {
+            Sent::Yes => {}
+            Sent::NoRoom => self.queue_again(&mut inner, Arc::clone(task)),
+            Sent::Failed(failure) => after.fail(Arc::clone(task), failure),
+        }
+        self.dispatch(&mut inner, &mut after);
+        after
+    }
+
+    fn take_back_block(&self, inner: &mut Inner, (seat, generation): (u32, u64), placed: Placed) {
+        if let (Some(link), Placed::Block(block)) = (inner.current(seat, generation), placed) {
+            link.free_blocks(Some(block), None);
+        }
+    }
+
+    /// A task that had left the queue is its head again.
+    pub(super) fn queue_again(&self, inner: &mut Inner, task: Shared) {
+        task.core().clear_seat();
+        task.core().unclaim();
+        self.room.enter_again();
+        inner.queue.push_front(task);
+    }
+
+    /// Publishes a task whose input is in its place.
+    fn publish(
+        &self,
+        inner: &mut Inner,
+        index: usize,
+        task: &Shared,
+        placed: Placed,
+        after: &mut After,
+    ) -> Sent {
+        let Some(link) = inner.seats[index].link.as_mut() else { return Sent::NoRoom };
+        let core = task.core();
+        let len = core.input_bytes();
+        if let Placed::Memfd(fd) = &placed
+            && let Err(unsent) = announce(link, len, fd)
+        {
+            return unsent;
+        }
+        let wanted = self.home.table.entry(core.job).map_or(0, Entry::output_bytes);
+        let output = match wanted {
+            bytes if bytes > OUTPUT_INLINE as u64 => link.outputs.allocate(bytes),
+            _ => None,
+        };
+        let grant = output
+            .as_ref()
+            .map_or(Grant::NONE, |block| Grant { offset: block.offset, capacity: block.capacity });
+        let mut published = None;
+        let mut publish = |input: Input<'_>| {
+            let request = Request { job: core.job, flags: 0, input, grant };
+            published = Some(link.host.publish(link.lane.req(), link.lane.rsp(), &request));
+        };
+        match &placed {
+            Placed::Inline => task.with_encoded(&mut |bytes| publish(Input::Inline(bytes))),
+            Placed::Block(block) => publish(Input::Block { offset: block.offset, len }),
+            Placed::Memfd(_) => publish(Input::Memfd { len }),
+        }
+        let input = if let Placed::Block(block) = placed { Some(block) } else { None };
+        let published = match published {
+            Some(Ok(published)) => published,
+            broken => {
+                link.free_blocks(input, output);
+                if let Some(Err(violation)) = broken {
+                    link.break_off(violation.to_string());
+                }
+                return Sent::NoRoom;
+            }
+        };
+        let kill_at = core.kill_after.map(|limit| clock::now().saturating_add(limit));
+        core.set_seat(u32::try_from(index).expect("few seats"), published.seq);
+        if published.wake {
+            core.note_wake();
+            after.wake(&link.lane, published.seq);
+        }
+        link.put_flight(Flight {
+            task: Arc::clone(task),
+            seq: published.seq,
+            input,
+            output,
+            kill_at,
+            predicted_ns: self.predicted_ns(task),
+        });
+        if let Some(at) = kill_at {
+            self.alarm_by(inner, at);
+        }
+        Sent::Yes
+    }
+}
+
+/// Sends a large input's memfd ahead of the word that speaks of it.
+fn announce(link: &Link, len: u64, fd: &OwnedFd) -> Result<(), Sent> {
+    let message = encode(&ToWorker::Payload { seq: link.host.next_seq(), len });
+    match link.socket.send(&message, &[fd.as_fd()]) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(Sent::NoRoom),
+        Err(error) => Err(Sent::Failed(TaskError::Rejected(Reason::NoWorkers(format!(
+            "an input of {len} bytes could not be handed over: {error}"
+        ))))),
+    }
+}
