@@ -27,6 +27,10 @@ pub(crate) const PREFETCH: Duration = Duration::from_micros(100);
 /// is not worth a second worker.
 pub(crate) const WAKE_COST: Duration = Duration::from_micros(20);
 
+/// Queued work that is worth starting one more worker (about what starting one costs), where the
+/// others are through with theirs soon.
+pub(crate) const START_WORTH: Duration = Duration::from_millis(1);
+
 /// How long prefetched tasks may wait behind one that runs longer than predicted before they are
 /// taken back.
 pub(crate) const TAKE_BACK_AFTER: Duration = Duration::from_millis(2);

@@ -13,6 +13,8 @@ pub(crate) fn app() -> App {
         .job::<Echo>()
         .job::<Misbehave>()
         .job::<UntilCancelled>()
+        .job::<Odd>()
+        .job::<Describe>()
         .function("add", add)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))
 }
@@ -84,9 +86,10 @@ pub(crate) enum Misbehave {
     Panic,
     Abort,
     Exit,
+    ExitZero,
+    Segfault,
     OverflowStack,
     Hang,
-    FloodStderr,
     FillMemory,
     LeaveThread,
     LeaveChild,
@@ -102,17 +105,19 @@ impl Job for Misbehave {
             Self::Panic => panic!("on purpose"),
             Self::Abort => std::process::abort(),
             Self::Exit => std::process::exit(3),
+            Self::ExitZero => std::process::exit(0),
+            Self::Segfault => {
+                // As the kernel would, of a bad access: the disposition is the default, it kills.
+                let own = rustix::process::getpid();
+                rustix::process::kill_process(own, rustix::process::Signal::SEGV)?;
+                loop {
+                    std::thread::park();
+                }
+            }
             Self::OverflowStack => return Ok(overflow(0)),
             Self::Hang => loop {
                 std::thread::park_timeout(Duration::from_secs(1));
             },
-            Self::FloodStderr => {
-                let line = "x".repeat(1023) + "\n";
-                for _ in 0..4096 {
-                    eprint!("{line}");
-                }
-                std::process::abort();
-            }
             Self::FillMemory => {
                 let mut kept = Vec::new();
                 loop {
@@ -139,4 +144,109 @@ impl Job for Misbehave {
 #[expect(unconditional_recursion, reason = "the fault under test")]
 fn overflow(depth: u32) -> u32 {
     std::hint::black_box(overflow(depth.wrapping_add(1))) + 1
+}
+
+/// What cannot be coded, on every side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum How {
+    Well,
+    Fails,
+    Panics,
+    /// Two bytes where one is read.
+    LeavesBytes,
+}
+
+/// A value that codes as its two halves say.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Oddity {
+    pub(crate) encode: How,
+    pub(crate) decode: How,
+}
+
+impl Serialize for Oddity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.encode {
+            How::Fails => Err(serde::ser::Error::custom("it will not be encoded")),
+            How::Panics => panic!("encoding panics"),
+            How::LeavesBytes => (self.decode, 1_u8).serialize(serializer),
+            How::Well => self.decode.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Oddity {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match How::deserialize(deserializer)? {
+            How::Fails => Err(serde::de::Error::custom("it will not be decoded")),
+            How::Panics => panic!("decoding panics"),
+            decode => Ok(Self { encode: How::Well, decode }),
+        }
+    }
+}
+
+/// Takes, returns or fails with an [`Oddity`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Odd {
+    pub(crate) input: Oddity,
+    /// How the output codes; `None`: the error does.
+    pub(crate) output: Option<(How, How)>,
+    pub(crate) error: (How, How),
+}
+
+impl Job for Odd {
+    type Output = Oddity;
+    type Error = Oddity;
+
+    fn run(self, _cx: &Ctx) -> Result<Oddity, Oddity> {
+        let make = |(encode, decode)| Oddity { encode, decode };
+        self.output.map_or_else(|| Err(make(self.error)), |how| Ok(make(how)))
+    }
+}
+
+/// What a job sees of its process.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Describe;
+
+/// See [`Describe`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) pid: u32,
+    pub(crate) descriptors: Vec<(i32, String)>,
+    /// The lines of `/proc/self/status` that speak of signals, and the umask.
+    pub(crate) status: Vec<String>,
+    pub(crate) process_group: i32,
+    pub(crate) directory: String,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) hash: u64,
+}
+
+impl Job for Describe {
+    type Output = Description;
+    type Error = Error;
+
+    fn run(self, _cx: &Ctx) -> Result<Description, Error> {
+        use std::hash::{BuildHasher, RandomState};
+        let mut descriptors = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            let entry = entry?;
+            let number = entry.file_name().to_string_lossy().parse()?;
+            // The listing's own descriptor is gone by the time it is looked at.
+            if let Ok(target) = std::fs::read_link(entry.path()) {
+                descriptors.push((number, target.display().to_string()));
+            }
+        }
+        descriptors.sort();
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let told = ["SigBlk", "SigIgn", "SigCgt", "Umask"];
+        let told = |line: &&str| told.iter().any(|key| line.starts_with(key));
+        Ok(Description {
+            pid: std::process::id(),
+            descriptors,
+            status: status.lines().filter(told).map(str::to_owned).collect(),
+            process_group: rustix::process::getpgrp().as_raw_nonzero().get(),
+            directory: std::env::current_dir()?.display().to_string(),
+            environment: std::env::vars().collect(),
+            hash: RandomState::new().hash_one(1),
+        })
+    }
 }

@@ -6,3 +6,5 @@ mod conformance;
 mod faults;
 mod shutdown;
 mod hosts;
+mod order;
+mod payloads;

@@ -9,11 +9,8 @@ use super::pool::{Inner, Processes, Shared};
 use super::send::Sent;
 use crate::error::TaskError;
 use crate::job::Entry;
-use crate::limits::{PREFETCH, TAKE_BACK_AFTER, WAKE_COST};
+use crate::limits::{PREFETCH, START_WORTH, TAKE_BACK_AFTER, WAKE_COST};
 use crate::sys::clock;
-
-/// Queued work that is worth starting one more worker (about what starting one costs).
-const START_WORTH: Duration = Duration::from_millis(1);
 
 /// What to do with the task at the head of the queue.
 enum Choice {
@@ -101,6 +98,7 @@ impl Processes {
             return Choice::Seat(index);
         }
         if crowded && work(predicted, inner.queue.len()) < WAKE_COST {
+            self.watch_lanes(inner);
             return Choice::Wait; // a slot is free sooner than another worker is awake
         }
         if let Some(index) = idle {
@@ -115,14 +113,20 @@ impl Processes {
                 return Choice::Seat(index);
             }
         } else {
-            self.want_worker(inner, predicted, after);
+            let soon = shortest.is_some_and(|(backlog, _)| backlog < START_WORTH);
+            if !(soon || crowded) || work(predicted, inner.queue.len()) >= START_WORTH {
+                self.want_worker(inner, after);
+            }
         }
         match shortest {
             Some((backlog, index)) if backlog < PREFETCH && !wanted => {
                 self.watch_lanes(inner);
                 Choice::Seat(index)
             }
-            _ => Choice::Wait,
+            _ => {
+                self.watch_lanes(inner);
+                Choice::Wait
+            }
         }
     }
 
@@ -131,15 +135,14 @@ impl Processes {
         self.home.table.entry(task.core().job).and_then(Entry::service_ns)
     }
 
-    /// Every worker is busy: is one more worth it?
-    fn want_worker(&self, inner: &mut Inner, predicted: Option<u64>, after: &mut After) {
+    /// Every worker is busy: one more, unless as many are coming as there are tasks.
+    fn want_worker(&self, inner: &mut Inner, after: &mut After) {
         let waiting = inner.queue.len();
         let coming = |seat: &&Seat| {
             matches!(seat.state, SeatState::Wanted { .. } | SeatState::Starting { .. })
         };
         let coming = inner.seats.iter().filter(coming).count();
-        let worth = work(predicted, waiting) >= START_WORTH;
-        if coming >= waiting || (inner.serves() && !worth) {
+        if coming >= waiting {
             return;
         }
         if let Some(seat) = inner.seats.iter_mut().find(|seat| seat.state == SeatState::Empty) {
@@ -148,7 +151,8 @@ impl Processes {
         }
     }
 
-    /// Looks later whether what was bound early is stuck behind a longer task than predicted.
+    /// Looks later whether what waits in or for a lane is stuck behind a longer task than
+    /// predicted.
     fn watch_lanes(&self, inner: &mut Inner) {
         if !inner.is_watching {
             inner.is_watching = true;

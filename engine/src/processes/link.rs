@@ -12,7 +12,7 @@ use amphi_protocol::{
 
 use super::after::Source;
 use super::pool::{Inner, Shared};
-use crate::limits::STDERR_TAIL_BYTES;
+use crate::limits::{START_WORTH, STDERR_TAIL_BYTES, TAKE_BACK_AFTER};
 use crate::outcome::Failure;
 use crate::sys::doorbell::{Bell, futex_wake};
 use crate::sys::memory::Segment;
@@ -121,6 +121,8 @@ pub(super) struct Link {
     /// … and how many there are that nobody should queue behind: of unknown length, or that a
     /// clock may kill.
     apart: u32,
+    /// The oldest task when the alarm last looked, and since when it is that.
+    watched: Option<(u64, Duration)>,
     /// The task that ran longer than predicted: nobody queues behind it.
     pub(super) stuck: Option<u64>,
     /// Slots that are kept for tasks whose input is being copied.
@@ -169,6 +171,7 @@ impl Link {
             finished: 0,
             known_ns: 0,
             apart: 0,
+            watched: None,
             stuck: None,
             sending: 0,
             pollers: 0,
@@ -207,6 +210,27 @@ impl Link {
         let blocked = self.apart > 0 || self.sending > 0;
         let stuck = self.stuck.is_some() && self.stuck == self.host.oldest();
         (!blocked && !stuck).then(|| Duration::from_nanos(self.known_ns))
+    }
+
+    /// Its tasks are expected to be done sooner than another worker is started.
+    pub(super) fn is_free_soon(&self) -> bool {
+        self.is_busy() && self.backlog().is_some_and(|backlog| backlog < START_WORTH)
+    }
+
+    /// The alarm looks at a lane that somebody may wait for: has its oldest task been there since
+    /// long before?
+    pub(super) fn overruns(&mut self, now: Duration) -> bool {
+        let Some(oldest) = self.host.oldest().filter(|_| self.is_free_soon()) else {
+            self.watched = None;
+            return false;
+        };
+        match self.watched {
+            Some((seq, since)) if seq == oldest => now.saturating_sub(since) >= TAKE_BACK_AFTER / 2,
+            _ => {
+                self.watched = Some((oldest, now));
+                false
+            }
+        }
     }
 
     pub(super) fn put_flight(&mut self, flight: Flight) {

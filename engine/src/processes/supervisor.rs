@@ -196,8 +196,8 @@ impl Supervisor {
             if let Some(seq) = overdue.map(|flight| flight.seq) {
                 let failure = TaskError::TimedOut { clock: Clock::KillAfter, killed: true };
                 pool.kill_flight(&mut inner, index, seq, failure, &mut after);
-            } else if link.host.in_flight() > 1 {
-                pool.take_back_stuck(&mut inner, index);
+            } else if link.overruns(now) {
+                pool.pass_by(&mut inner, index);
             }
             match inner.seats[index as usize].state {
                 SeatState::Starting { until } if until <= now => {
@@ -231,6 +231,7 @@ impl Processes {
         if inner.alarm_at.is_some_and(|at| at <= now) {
             return; // it goes off any moment, and what it is for is still to be done
         }
+        inner.is_watching = inner.needs_watch();
         let next = inner.next_deadline(now);
         if inner.alarm_at != next {
             inner.alarm_at = next;
@@ -238,9 +239,10 @@ impl Processes {
         }
     }
 
-    /// Prefetched tasks behind one that runs longer than predicted go back to the queue, where
-    /// another worker can take them; the job's prediction is raised so that this is not repeated.
-    fn take_back_stuck(&self, inner: &mut Inner, index: u32) {
+    /// A task runs longer than predicted: nobody waits for its lane any more. What lies behind it
+    /// goes back to the queue, where another worker can take it, and the job's prediction is
+    /// raised, so that this is not repeated.
+    fn pass_by(&self, inner: &mut Inner, index: u32) {
         let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
         let Some(oldest) = link.host.oldest() else { return };
         if let Some(flight) = link.flight(oldest)
@@ -256,6 +258,14 @@ impl Processes {
 }
 
 impl Inner {
+    /// Somebody waits for a lane that is expected to be free soon: whether it really is, is looked
+    /// at after a while.
+    fn needs_watch(&self) -> bool {
+        let queued = !self.queue.is_empty();
+        let mut links = self.seats.iter().filter_map(|seat| seat.link.as_ref());
+        links.any(|link| (queued || link.host.in_flight() > 1) && link.is_free_soon())
+    }
+
     /// The link of a seat, if its holder is still the one that is meant.
     pub(super) fn current(&mut self, seat: u32, generation: u64) -> Option<&mut Link> {
         let seat = self.seats.get_mut(seat as usize)?;
@@ -270,9 +280,9 @@ impl Inner {
                 _ => None,
             };
             let kills = seat.link.iter().flat_map(Link::flights).filter_map(|f| f.kill_at);
-            let prefetched = seat.link.as_ref().is_some_and(|link| link.host.in_flight() > 1);
-            own.into_iter().chain(kills).chain(prefetched.then(|| now + TAKE_BACK_AFTER))
+            own.into_iter().chain(kills)
         });
-        seats.chain(self.forkserver_due).filter(|at| *at > now).min()
+        let watch = self.needs_watch().then(|| now + TAKE_BACK_AFTER);
+        seats.chain(self.forkserver_due).chain(watch).filter(|at| *at > now).min()
     }
 }
