@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use amphi::{App, Error, Placement, Setup};
+use amphi::{App, Engine, Error, Placement, Setup};
 
 amphi::app!(app);
 
@@ -12,6 +12,8 @@ fn app() -> App {
     App::new()
         .function("double", double)
         .function("hang", hang)
+        .function("flood", flood)
+        .function("leave_child", leave_child)
         .preload(preload)
         .each_process(each_process)
 }
@@ -24,6 +26,24 @@ fn hang(_: ()) -> Result<(), Error> {
     loop {
         std::thread::park();
     }
+}
+
+/// Writes so many MiB to standard error, then some last words, and aborts.
+fn flood(mebibytes: u64) -> Result<(), Error> {
+    let block = vec![b'x'; 1 << 20];
+    let mut stderr = std::io::stderr();
+    for _ in 0..mebibytes {
+        stderr.write_all(&block)?;
+    }
+    stderr.write_all(b"\nthe last words\n")?;
+    std::process::abort();
+}
+
+/// Leaves a child behind that ignores everything but SIGKILL; its pid.
+fn leave_child(_: ()) -> Result<u32, Error> {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' TERM HUP INT; while :; do sleep 1000; done"]);
+    Ok(command.spawn()?.id())
 }
 
 struct Model;
@@ -40,15 +60,33 @@ fn preload(_setup: &Setup) -> Result<Model, Error> {
             });
             Ok(Model)
         }
+        Ok("hang") => loop {
+            std::thread::park();
+        },
+        Ok("abort") => std::process::abort(),
+        Ok("print") => {
+            print!("half a line");
+            Ok(Model)
+        }
         _ => Ok(Model),
     }
 }
 
 fn each_process(setup: &Setup) -> Result<(), Error> {
-    if setup.role() == amphi::Role::Worker && std::env::var_os("HOST_WORKER_FAILS").is_some() {
-        return Err(Error::new("no licence for this worker"));
+    if setup.role() != amphi::Role::Worker {
+        return Ok(());
     }
-    Ok(())
+    match std::env::var("HOST_WORKER").as_deref() {
+        Ok("fail") => Err(Error::new("no licence for this worker")),
+        Ok("panic") => panic!("the worker's logging is broken"),
+        Ok("exit") => quit(7),
+        Ok("hang") => loop {
+            std::thread::park();
+        },
+        // Fails until the file is there.
+        Ok(path) if !std::path::Path::new(path).exists() => Err(Error::new("not yet")),
+        _ => Ok(()),
+    }
 }
 
 fn say(line: &str) {
@@ -61,40 +99,103 @@ fn main() {
     if mode == "large" {
         grow();
     }
-    let engine = match app().engine().place(Placement::Process).cores(2).start() {
+    let mut builder = app().engine().place(Placement::Process).cores(2);
+    if let Ok(text) = std::env::var("HOST_START_TIMEOUT_MS") {
+        let ms = text.parse().expect("a number of milliseconds");
+        builder = builder.start_timeout(Duration::from_millis(ms));
+    }
+    let engine = match builder.start() {
         Ok(engine) => engine,
         Err(error) => {
-            say(&format!("start: preload={} {error}", error.is_preload()));
+            let (preload, setting) = (error.is_preload(), error.is_setting());
+            say(&format!("start: preload={preload} setting={setting} {error}"));
             return;
         }
     };
     match mode.as_str() {
-        "hang" => {
-            let tasks: Vec<_> = (0..4).map(|_| engine.call(hang, ())).collect();
-            while engine.worker_pids().len() < 2 {
-                std::thread::yield_now();
-            }
-            say(&format!("workers {:?}", engine.worker_pids()));
-            drop(tasks.into_iter().map(amphi::Task::join).collect::<Vec<_>>());
+        "hang" => hang_in_both_workers(&engine),
+        "serve" => serve(&engine, |engine, told| match told {
+            Ok(output) => say(&format!("output {output} {:?}", engine.worker_pids())),
+            Err(error) => say(&format!("error {error}")),
+        }),
+        "refused" => serve(&engine, |_, told| match told {
+            Ok(output) => say(&format!("output {output}")),
+            Err(error) => say(&format!("error {error}")),
+        }),
+        "flood" => take_a_flood(&engine),
+        "leave" => leave(engine),
+        "where" => {
+            let task = engine.call(double, 21);
+            let shown = task.explain();
+            say(&format!("cores {} output {:?} {shown}", engine.cores(), task.join().ok()));
         }
-        "serve" => {
-            // One task for each line of input.
-            let mut line = String::new();
-            while std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-                match engine.call(double, 21).join() {
-                    Ok(output) => say(&format!("output {output} {:?}", engine.worker_pids())),
-                    Err(error) => say(&format!("error {error}")),
-                }
-                line.clear();
-            }
-        }
-        _ => match engine.call(double, 21).join_timeout(Duration::from_secs(20)) {
-            Ok(Ok(output)) => say(&format!("output {output}")),
-            Ok(Err(error)) => say(&format!("error {error}")),
-            Err(_) => say("no outcome"),
-        },
+        _ => once(&engine),
     }
     say("done");
+}
+
+fn once(engine: &Engine) {
+    match engine.call(double, 21).join_timeout(Duration::from_secs(20)) {
+        Ok(Ok(output)) => say(&format!("output {output}")),
+        Ok(Err(error)) => say(&format!("error {error}")),
+        Err(_) => say("no outcome"),
+    }
+}
+
+fn hang_in_both_workers(engine: &Engine) {
+    let tasks: Vec<_> = (0..4).map(|_| engine.call(hang, ())).collect();
+    while engine.worker_pids().len() < 2 {
+        std::thread::yield_now();
+    }
+    say(&format!("workers {:?}", engine.worker_pids()));
+    drop(tasks.into_iter().map(amphi::Task::join).collect::<Vec<_>>());
+}
+
+/// One task for each line of input, and what became of it.
+fn serve(engine: &Engine, tell: impl Fn(&Engine, Result<u64, amphi::TaskError<Error>>)) {
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+        match engine.call(double, 21).join_timeout(Duration::from_secs(30)) {
+            Ok(told) => tell(engine, told),
+            Err(_) => say("no outcome"),
+        }
+        line.clear();
+    }
+}
+
+fn take_a_flood(engine: &Engine) {
+    let before = resident_kib();
+    let neighbour = engine.call(double, 4);
+    match engine.call(flood, 1024).join() {
+        Err(error @ amphi::TaskError::Crashed { .. }) => say(&format!("{error}")),
+        other => say(&format!("{other:?}")),
+    }
+    say(&format!("grew {} KiB", resident_kib().saturating_sub(before)));
+    say(&format!("neighbour {:?}", neighbour.join().ok()));
+}
+
+/// Tells the worker's child, then ends as the line of input says.
+fn leave(engine: Engine) {
+    let child = engine.call(leave_child, ()).join().expect("a shell");
+    say(&format!("child {child} {:?}", engine.worker_pids()));
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    if line.trim() == "shutdown" {
+        engine.shutdown(Duration::from_secs(1));
+    }
+    drop(engine);
+}
+
+#[expect(clippy::exit, reason = "the fault under test")]
+fn quit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// Anonymous memory of this process.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("a number")
 }
 
 /// 64 threads and a gigabyte, touched.
@@ -106,5 +207,7 @@ fn grow() {
             }
         });
     }
-    std::mem::forget(vec![1_u8; 1 << 30]);
+    std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 30]));
+    let grown = resident_kib();
+    assert!(grown > 1 << 20, "a gigabyte is resident: {grown} KiB");
 }

@@ -46,7 +46,14 @@ impl App {
         Self::default()
     }
 
-    /// Registers a job type.
+    /// Registers a job type. Where it or its [name](Job::name) is registered already, `start`
+    /// fails.
+    ///
+    /// ```
+    /// # fn example<Thumbnail: amphi::Job, Checksum: amphi::Job>() -> amphi::App {
+    /// amphi::App::new().job::<Thumbnail>().job::<Checksum>()
+    /// # }
+    /// ```
     #[must_use]
     pub fn job<J: Job>(mut self) -> Self {
         if !self.table.add_job::<J>() {
@@ -60,7 +67,20 @@ impl App {
     }
 
     /// Registers a plain function as a job. It is called through the function itself:
-    /// `engine.call(checksum, path)`; the name is for reports.
+    /// `engine.call(checksum, path)`; the name is for reports. Where either is registered already,
+    /// `start` fails.
+    ///
+    /// A function has no needs of its place, and is given no [`Ctx`](crate::Ctx); what has or
+    /// wants one is a [`Job`]. A function pointer (`fn(I) -> ..`) does not compile, nor does a
+    /// closure that captures something: they mean nothing in another process.
+    ///
+    /// ```
+    /// fn double(x: u64) -> Result<u64, amphi::Error> {
+    ///     Ok(2 * x)
+    /// }
+    /// let app = amphi::App::new().function("double", double);
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn function<F, I, O, E>(mut self, name: &'static str, function: F) -> Self
     where
@@ -79,7 +99,16 @@ impl App {
     }
 
     /// Gives a typed configuration to every process: see [`Setup::config`]. Set it where the
-    /// engine is started, after arguments were read.
+    /// engine is started, after arguments were read. The last call counts; where the value cannot
+    /// be encoded, `start` fails.
+    ///
+    /// ```no_run
+    /// # fn app() -> amphi::App { amphi::App::new() }
+    /// # fn example() -> Result<amphi::Engine, amphi::StartError> {
+    /// let verbose = std::env::args().any(|argument| argument == "--verbose");
+    /// app().config(verbose).engine().start()
+    /// # }
+    /// ```
     #[must_use]
     pub fn config<C: Serialize + DeserializeOwned + 'static>(mut self, value: C) -> Self {
         let mut bytes = Vec::new();
@@ -92,9 +121,27 @@ impl App {
 
     /// Makes a value once in the forkserver, before any worker exists, so that all workers share
     /// its pages. Jobs read it by [`Ctx::state`](crate::Ctx::state). The host makes its own at the
-    /// first job on a thread that asks. `start` waits for it and fails where it fails.
+    /// first job on a thread that asks.
     ///
-    /// It must leave no thread behind: workers are forked from the process it runs in.
+    /// The `start` of an engine with processes waits for it, and fails where it fails, panics,
+    /// takes longer than [`start_timeout`](EngineBuilder::start_timeout) or leaves a thread behind:
+    /// workers are forked from the process it runs in. A second state of the same type is refused
+    /// by `start`, too. Where a forkserver has died, its replacement makes the value again.
+    ///
+    /// Load data, do not keep files open: a worker closes every descriptor that a preload opened,
+    /// and keeps only standard streams and what the engine lists. The environment, the working
+    /// directory and the umask are those of the moment when the engine started, for the
+    /// forkserver, its workers and all that replace them.
+    ///
+    /// ```
+    /// struct Model { weights: Vec<u8> }
+    ///
+    /// fn load_model(_: &amphi::Setup) -> Result<Model, amphi::Error> {
+    ///     Ok(Model { weights: std::fs::read("model.bin")? })
+    /// }
+    /// let app = amphi::App::new().preload(load_model);
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn preload<M: Send + Sync + 'static>(
         self,
@@ -104,7 +151,17 @@ impl App {
     }
 
     /// Makes a value once in each process, when a job first asks for it by
-    /// [`Ctx::state`](crate::Ctx::state): caches, connections.
+    /// [`Ctx::state`](crate::Ctx::state): caches, connections. Where `make` fails, the task's
+    /// outcome is [`Panicked`](crate::TaskError::Panicked), and so is that of each later one that
+    /// asks in that process. A second state of the same type is refused by `start`.
+    ///
+    /// ```
+    /// #[derive(Default)]
+    /// struct Cache(std::sync::Mutex<std::collections::HashMap<String, u64>>);
+    ///
+    /// let app = amphi::App::new().worker_state(|_setup| Ok(Cache::default()));
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn worker_state<S: Send + Sync + 'static>(
         self,
@@ -115,7 +172,18 @@ impl App {
 
     /// Runs in the host when the engine starts, and in every worker before its first task:
     /// logging, panic hooks. Where it fails in the host, `start` fails; in a worker, the worker
-    /// counts as one that could not be started.
+    /// counts as one that could not be started. Several functions run in the order in which they
+    /// were added.
+    ///
+    /// ```
+    /// fn set_up(setup: &amphi::Setup) -> Result<(), amphi::Error> {
+    ///     let role = setup.role();
+    ///     std::panic::set_hook(Box::new(move |panic| eprintln!("{role:?}: {panic}")));
+    ///     Ok(())
+    /// }
+    /// let app = amphi::App::new().each_process(set_up);
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn each_process(
         mut self,
@@ -126,12 +194,24 @@ impl App {
     }
 
     /// Adds what a library brings: `fn jobs(app: App) -> App`.
+    ///
+    /// ```
+    /// # fn checksum(text: String) -> Result<u64, amphi::Error> { Ok(text.len() as u64) }
+    /// // in the library
+    /// fn jobs(app: amphi::App) -> amphi::App {
+    ///     app.function("checksum", checksum)
+    /// }
+    /// // in the program
+    /// let app = amphi::App::new().include(jobs);
+    /// # drop(app);
+    /// ```
     #[must_use]
     pub fn include(self, jobs: impl FnOnce(Self) -> Self) -> Self {
         jobs(self)
     }
 
-    /// An engine over these jobs, to be set up and started.
+    /// An engine over these jobs, to be set up and started. What is wrong with the app is told by
+    /// [`start`](EngineBuilder::start).
     pub fn engine(self) -> EngineBuilder {
         let home = match registered() {
             Some(_) => self.into_home(),

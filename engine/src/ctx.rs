@@ -44,9 +44,20 @@ impl Ctx {
         self.signals = None;
     }
 
-    /// `Err` once the task was asked to stop (its handle was dropped or told to cancel). Call it
-    /// in long loops and hand the error on: the outcome is then
+    /// `Err` once the task was asked to stop (its handle was dropped or told to cancel, or the
+    /// engine ends). Call it in long loops and hand the error on: the outcome is then
     /// [`Cancelled`](crate::TaskError::Cancelled). Costs one load.
+    ///
+    /// ```
+    /// # fn example(cx: &amphi::Ctx, lines: Vec<String>) -> Result<usize, amphi::Error> {
+    /// let mut words = 0;
+    /// for line in lines {
+    ///     cx.check()?;
+    ///     words += line.split_whitespace().count();
+    /// }
+    /// Ok(words)
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`CancelRequested`], when cancellation was asked for.
@@ -64,7 +75,18 @@ impl Ctx {
     }
 
     /// Tells the holder of the task how far it is, in units of the job's own. The latest call
-    /// counts; see [`Task::progress`](crate::Task::progress).
+    /// counts; see [`Task::progress`](crate::Task::progress), which fetches the reports of a
+    /// worker. Never blocks: while some hundreds are not fetched, a worker's further ones are lost.
+    ///
+    /// ```
+    /// # fn work(_file: &str) {}
+    /// # fn example(cx: &amphi::Ctx, files: &[String]) {
+    /// for (done, file) in files.iter().enumerate() {
+    ///     cx.progress(done as u64, files.len() as u64);
+    ///     work(file);
+    /// }
+    /// # }
+    /// ```
     pub fn progress(&self, done: u64, total: u64) {
         if let Some(signals) = &self.signals {
             signals.progress(done, total);
@@ -73,7 +95,16 @@ impl Ctx {
 
     /// What [`App::preload`](crate::App::preload) or
     /// [`App::worker_state`](crate::App::worker_state) makes of type `S`, once in each process, at
-    /// its first use (a preloaded value of a worker was made in the forkserver).
+    /// its first use, which **blocks** until it is made (a preloaded value of a worker was made in
+    /// the forkserver).
+    ///
+    /// ```
+    /// # struct Model { weights: Vec<f64> }
+    /// # fn example(cx: &amphi::Ctx, index: usize) -> Option<f64> {
+    /// let model = cx.state::<Model>(); // the app has .preload(load_model)
+    /// model.weights.get(index).copied()
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If nothing of type `S` is registered or making it failed; the task's outcome is then
@@ -85,8 +116,9 @@ impl Ctx {
         }
     }
 
-    /// Runs `work` on this process's rayon pool, so that parallel iterators in it use the cores
-    /// that the engine was given: all of them in the host, one worker's share in a worker.
+    /// Runs `work` on this process's rayon pool and **blocks** until it has ended, so that parallel
+    /// iterators in it use the cores that the engine was given: all of them in the host, one
+    /// worker's share in a worker. A panic of `work` is one of the job.
     ///
     /// ```no_run
     /// # use rayon::prelude::*;

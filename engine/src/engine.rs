@@ -3,18 +3,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use crate::ctx::Ctx;
 use crate::error::{Reason, Rejected, TaskError};
-use crate::home::Home;
 use crate::job::{CallWork, Job, JobWork, Work};
-use crate::policy::{self, Placement, Request, Route};
-use crate::processes::Processes;
-use crate::room::Room;
+use crate::policy::{self, Placement, Route};
 use crate::task::{AnyTask, Cell, Core, Port, Task};
-use crate::threads::Threads;
 
 pub use self::builder::EngineBuilder;
 pub use self::options::TaskBuilder;
@@ -25,40 +20,44 @@ mod builder;
 mod closure;
 mod options;
 mod scope;
+mod shared;
 mod shutdown;
 
 use self::closure::ClosureWork;
 use self::options::Options;
+use self::shared::Shared;
 
 /// Runs jobs on threads and in processes. Cheap to clone, usable from any thread and any async
 /// runtime.
 ///
 /// When the last clone is dropped, waiting tasks are `Cancelled`, workers killed, threads waited
 /// for at most 100 ms; every handle resolves. [`shutdown`](Engine::shutdown) lets tasks end.
+///
+/// ```no_run
+/// # fn double(x: u64) -> Result<u64, amphi::Error> { Ok(2 * x) }
+/// # fn example(app: amphi::App) -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = app.engine().start()?;
+/// assert_eq!(engine.call(double, 21).join()?, 42);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
     _last: Arc<shutdown::Last>,
 }
 
-/// What an engine's clones, threads and handles share.
-pub(crate) struct Shared {
-    home: Arc<Home>,
-    room: Arc<Room>,
-    threads: Arc<Threads>,
-    processes: Option<Arc<Processes>>,
-    default: Placement,
-    environment: Option<Placement>,
-    payload_bytes_max: u64,
-    is_closing: AtomicBool,
-    has_ended: AtomicBool,
-    /// The process that started the engine.
-    host: u32,
-}
-
 impl Engine {
     /// Submits a call of a registered function. Never blocks; where the engine does not accept it
-    /// (the queue is full), the handle resolves at once to [`TaskError::Rejected`].
+    /// (the queue is full; the encoded input is above `payload_bytes_max`, [`Reason::TooLarge`]),
+    /// the handle resolves at once to [`TaskError::Rejected`].
+    ///
+    /// ```no_run
+    /// # fn checksum(text: String) -> Result<u64, amphi::Error> { Ok(text.len() as u64) }
+    /// # async fn example(engine: amphi::Engine) -> Result<(), Box<dyn std::error::Error>> {
+    /// let task = engine.call(checksum, "abc".to_string());
+    /// println!("{}", task.await?); // or task.join()?, which blocks
+    /// # Ok(()) }
+    /// ```
     pub fn call<F, I, O, E>(&self, function: F, input: I) -> Task<O, E>
     where
         F: Fn(I) -> Result<O, E> + Copy + Send + Sync + 'static,
@@ -76,8 +75,15 @@ impl Engine {
     /// Submits a call of a registered function and **blocks** until its outcome is there: the
     /// shortest way through the engine, on this thread where the call may run there.
     ///
+    /// ```no_run
+    /// # fn checksum(text: String) -> Result<u64, amphi::Error> { Ok(text.len() as u64) }
+    /// # fn example(engine: amphi::Engine) -> Result<u64, amphi::TaskError<amphi::Error>> {
+    /// engine.run_call(checksum, "abc".to_string())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// See [`TaskError`].
+    /// See [`TaskError`]; a full queue is an outcome, too.
     pub fn run_call<F, I, O, E>(&self, function: F, input: I) -> Result<O, TaskError<E>>
     where
         F: Fn(I) -> Result<O, E> + Copy + Send + Sync + 'static,
@@ -94,14 +100,31 @@ impl Engine {
 
     /// Submits a job, or gives it back. Never blocks.
     ///
+    /// ```no_run
+    /// # fn example<J: amphi::Job>(engine: amphi::Engine, job: J, later: &mut Vec<J>) {
+    /// match engine.try_submit(job) {
+    ///     Ok(task) => task.detach(),
+    ///     Err(rejected) => later.push(rejected.job),
+    /// }
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`Rejected`] with the job and the [`Reason`]: the queue is full, the engine closes, the job
-    /// is not registered, or its needs exclude every place.
+    /// [`Rejected`] with the job and the [`Reason`], see [`TaskBuilder::try_submit`]. An encoded
+    /// input above `payload_bytes_max` does not give the job back: the handle resolves to
+    /// [`TaskError::Rejected`] with [`Reason::TooLarge`].
     pub fn try_submit<J: Job>(&self, job: J) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
         self.task(job).try_submit()
     }
 
     /// Submits a job, waiting for room in the queue.
+    ///
+    /// ```no_run
+    /// # async fn example<J: amphi::Job>(engine: amphi::Engine, job: J) {
+    /// let Ok(task) = engine.submit(job).await else { return }; // refused: see the reason
+    /// let _outcome = task.await;
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit), but never for a full queue.
@@ -109,7 +132,15 @@ impl Engine {
         self.task(job).submit().await
     }
 
-    /// Submits a job and **blocks** while the queue is full.
+    /// Submits a job and **blocks** while the queue is full; not for use inside a job.
+    ///
+    /// ```no_run
+    /// # fn example<J: amphi::Job>(engine: amphi::Engine, jobs: Vec<J>) {
+    /// for job in jobs {
+    ///     engine.submit_blocking(job).expect("nobody shuts it down").detach();
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit), but never for a full queue.
@@ -123,18 +154,37 @@ impl Engine {
     /// Submits a job and **blocks** until its outcome is there, running it on this thread where it
     /// may run there and a core is free.
     ///
+    /// ```no_run
+    /// # fn example<J: amphi::Job>(engine: amphi::Engine, job: J) {
+    /// let outcome = engine.run(job); // `Err` says why there is no output
+    /// # drop(outcome) }
+    /// ```
+    ///
     /// # Errors
-    /// See [`TaskError`].
+    /// See [`TaskError`]; a full queue is an outcome, too.
     pub fn run<J: Job>(&self, job: J) -> Result<J::Output, TaskError<J::Error>> {
         self.task(job).run()
     }
 
-    /// A task of `job` with options of its own.
+    /// A task of `job` with options of its own. Nothing is submitted yet.
+    ///
+    /// ```no_run
+    /// # fn example<J: amphi::Job>(engine: amphi::Engine, job: J) {
+    /// let limit = std::time::Duration::from_millis(500);
+    /// let outcome = engine.task(job).kill_after(limit).run();
+    /// # drop(outcome) }
+    /// ```
     pub fn task<J: Job>(&self, job: J) -> TaskBuilder<J> {
         TaskBuilder::new(self.clone(), job)
     }
 
-    /// Submits a job whose outcome nobody waits for.
+    /// Submits a job whose outcome nobody waits for. Never blocks.
+    ///
+    /// ```no_run
+    /// # fn example<J: amphi::Job>(engine: amphi::Engine, job: J) {
+    /// engine.spawn_detached(job).unwrap_or_else(|rejected| eprintln!("not run: {rejected}"));
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit).
@@ -144,6 +194,14 @@ impl Engine {
 
     /// Runs a closure on a thread of the pool, never in a process. Never blocks; where the queue
     /// is full, the handle resolves at once to [`TaskError::Rejected`].
+    ///
+    /// ```no_run
+    /// # fn example(engine: amphi::Engine) {
+    /// let words = vec!["one", "two"];
+    /// let task = engine.spawn(move |_cx| words.concat().len());
+    /// assert_eq!(task.join(), Ok(6));
+    /// # }
+    /// ```
     pub fn spawn<T, F>(&self, closure: F) -> Task<T, Infallible>
     where
         T: Send + 'static,
@@ -211,94 +269,6 @@ impl Engine {
         let cell = Arc::new(Cell::new(core, work));
         cell.settle_failure(TaskError::Rejected(reason));
         Task::new(cell, Arc::clone(&self.shared) as Arc<dyn Port>)
-    }
-}
-
-impl Shared {
-    /// The task's core and route, or why it cannot be accepted.
-    fn route<K: 'static>(&self, options: &Options) -> Result<(Core, Route), Reason> {
-        if self.is_closing.load(Ordering::Relaxed) {
-            return Err(Reason::ShuttingDown);
-        }
-        let (index, name, spec) = if options.closure {
-            (u32::MAX, "closure", crate::Spec::new())
-        } else {
-            let index = self.home.table.index_of::<K>();
-            let entry = index.and_then(|index| self.home.table.entry(index));
-            let Some((index, entry)) = index.zip(entry) else {
-                return Err(Reason::NotRegistered(std::any::type_name::<K>()));
-            };
-            (index, entry.name, entry.spec)
-        };
-        let route = policy::route(Request {
-            task: options.place,
-            spec,
-            environment: self.environment,
-            engine: self.default,
-            kill_after: options.kill_after.is_some(),
-            closure: options.closure,
-            processes: self.processes.is_some(),
-        })?;
-        if route.placement == Placement::Process
-            && let Some(processes) = &self.processes
-        {
-            processes.check()?;
-        }
-        let core = Core::new(index, name, route, options.kill_after, spec.no_caller_run);
-        Ok((core, route))
-    }
-
-    fn to_process<W: Work>(&self, cell: Arc<Cell<W>>) {
-        let processes = self.processes.as_ref().expect("the route was checked");
-        cell.core().bind(Placement::Process);
-        match cell.encode() {
-            None => self.room.leave(),
-            Some(bytes) if bytes > self.payload_bytes_max => {
-                if cell.core().claim() {
-                    self.room.leave();
-                }
-                let max = self.payload_bytes_max;
-                cell.settle_failure(TaskError::Rejected(Reason::TooLarge { bytes, max }));
-            }
-            Some(_) => processes.push(cell),
-        }
-    }
-}
-
-impl Port for Shared {
-    fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>) {
-        match (core.placement(), &self.processes) {
-            (Some(Placement::Process), Some(processes)) => processes.help(core),
-            _ => self.threads.help(core, share, deadline.is_none()),
-        }
-    }
-
-    fn while_waiting(&self, wait: &mut dyn FnMut()) {
-        self.threads.while_waiting(wait);
-    }
-
-    fn left_queue(&self, core: &Core) {
-        self.room.leave();
-        match (core.placement(), &self.processes) {
-            (Some(Placement::Process), Some(processes)) => processes.forget_one(),
-            _ => self.threads.forget_one(),
-        }
-    }
-
-    fn cancel(&self, core: &Core) {
-        if let (Some(Placement::Process), Some(processes)) = (core.placement(), &self.processes) {
-            processes.cancel(core);
-        }
-    }
-
-    fn kill(&self, core: &Core) -> bool {
-        self.processes.as_ref().is_some_and(|processes| processes.kill(core))
-    }
-
-    fn refresh(&self, core: &Core) {
-        if let Some(processes) = &self.processes {
-            processes.refresh(core);
-        }
     }
 }
 

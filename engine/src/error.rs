@@ -91,6 +91,20 @@ pub struct CancelRequested;
 
 /// Why a task has no output. The same enum in every placement; some variants cannot come from a
 /// thread, and the variant says so.
+///
+/// ```no_run
+/// # fn example<J: amphi::Job<Error = amphi::Error>>(engine: amphi::Engine, job: J) {
+/// use amphi::TaskError;
+///
+/// match engine.run(job) {
+///     Ok(_output) => println!("done"),
+///     Err(TaskError::Failed(error)) => println!("the job says: {error:#}"),
+///     Err(TaskError::Crashed { signal, .. }) => println!("its worker is gone: {signal:?}"),
+///     Err(error) if error.is_retryable() => println!("submit it again: {error}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskError<E> {
@@ -115,17 +129,19 @@ pub enum TaskError<E> {
         /// The last lines (up to 8 KiB) that the worker wrote to standard error.
         stderr_tail: String,
     },
-    /// One of the task's clocks ran out.
+    /// One of the task's clocks ran out. Never from a thread: `kill_after` needs a process.
     #[non_exhaustive]
     TimedOut {
         /// Which clock.
         clock: Clock,
-        /// True where a running worker was killed for it.
+        /// True where the task was running and its worker was killed for it; false where the task
+        /// had not started.
         killed: bool,
     },
     /// The task was cancelled: its handle was dropped or told to, or the engine was shut down.
     Cancelled,
-    /// The task was running at several deaths of a worker and is not tried again.
+    /// The task was running at several deaths of a worker and is not tried again. Not from this
+    /// version, which runs a task at most once.
     #[non_exhaustive]
     Poisoned {
         /// How many workers ended while they ran it.
@@ -133,14 +149,16 @@ pub enum TaskError<E> {
     },
     /// The task was not accepted, or could not be given a place any more.
     Rejected(Reason),
-    /// The input or the output could not be turned into bytes or back.
+    /// The input or the output could not be turned into bytes or back, or its memory could not be
+    /// had. Never from a thread: nothing is encoded there.
     #[non_exhaustive]
     Codec {
         /// What failed.
         message: String,
     },
-    /// The worker is gone and nobody can say how it ended: the forkserver that would know died
-    /// with it.
+    /// The task had started and its outcome is lost: the worker broke the protocol and was killed,
+    /// its output could not be read, or it is gone and nobody can say how it ended, because the
+    /// forkserver that would know died with it. Never from a thread.
     #[non_exhaustive]
     Lost {
         /// What is known.
@@ -194,8 +212,8 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
                 if *oom {
                     f.write_str(" (out of memory)")?;
                 }
-                if let Some(line) = stderr_tail.lines().rev().find(|line| !line.trim().is_empty()) {
-                    write!(f, ", last words: {}", line.trim())?;
+                if let Some(line) = last_words(stderr_tail) {
+                    write!(f, ", last words: {line}")?;
                 }
                 f.write_str("; other tasks were not touched, submit again if the input is sound")
             }
@@ -230,6 +248,16 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
 impl<E: fmt::Debug + fmt::Display> std::error::Error for TaskError<E> {}
 
 /// Why a task was not accepted.
+///
+/// ```no_run
+/// # fn example<J: amphi::Job>(engine: amphi::Engine, job: J) -> Option<J> {
+/// let rejected = engine.spawn_detached(job).err()?;
+/// if rejected.reason.is_retryable() {
+///     return Some(rejected.job); // for another try, later
+/// }
+/// eprintln!("{}", rejected.reason); // it says what to change
+/// # None }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -241,7 +269,8 @@ pub enum Reason {
     NotRegistered(&'static str),
     /// The options and needs of the task exclude every place; the text says which two.
     Contradiction(&'static str),
-    /// The encoded input or output is larger than `EngineBuilder::payload_bytes_max`.
+    /// The encoded input or output is larger than `EngineBuilder::payload_bytes_max`. Always an
+    /// outcome, [`TaskError::Rejected`]: the job is not given back.
     TooLarge {
         /// Its size in bytes.
         bytes: u64,
@@ -291,6 +320,17 @@ impl fmt::Display for Reason {
 }
 
 /// A submission that was not accepted: the job comes back unchanged, with the reason.
+///
+/// ```no_run
+/// # use amphi::{Engine, Job, Reason, Rejected, Task};
+/// # fn example<J: Job>(engine: Engine, job: J) -> Result<(), Rejected<J>> {
+/// let accepted = match engine.try_submit(job) {
+///     Err(Rejected { job, reason: Reason::QueueFull }) => engine.submit_blocking(job),
+///     other => other,
+/// };
+/// accepted.map(Task::detach)
+/// # }
+/// ```
 pub struct Rejected<J> {
     /// The job, as it was given.
     pub job: J,
@@ -311,6 +351,12 @@ impl<J> fmt::Display for Rejected<J> {
 }
 
 impl<J> std::error::Error for Rejected<J> {}
+
+/// The last line that says something; std's remarks on backtraces do not.
+pub(crate) fn last_words(text: &str) -> Option<&str> {
+    let mut lines = text.lines().rev().map(str::trim);
+    lines.find(|line| !line.is_empty() && !line.starts_with("note: "))
+}
 
 /// The usual name of a signal that ends processes.
 fn signal_name(signal: i32) -> String {

@@ -2,15 +2,27 @@
 //! pool. The host has one for each engine, the forkserver makes one, workers inherit it.
 
 use std::any::{Any, TypeId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::job::{self, Table};
+use crate::job::{self, Table, panic_message};
 
-/// Which process of the program this is.
+/// Which process of the program this is: see [`Setup::role`].
+///
+/// ```
+/// fn set_up(setup: &amphi::Setup) -> Result<(), amphi::Error> {
+///     if setup.role() == amphi::Role::Worker {
+///         eprintln!("worker {} begins", std::process::id());
+///     }
+///     Ok(())
+/// }
+/// let app = amphi::App::new().each_process(set_up);
+/// # drop(app);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
@@ -45,6 +57,15 @@ impl Role {
 }
 
 /// What `preload`, `worker_state` and `each_process` functions are given.
+///
+/// ```
+/// fn load(setup: &amphi::Setup) -> Result<Vec<u8>, amphi::Error> {
+///     let path: String = setup.config()?;
+///     Ok(std::fs::read(path)?)
+/// }
+/// let app = amphi::App::new().config("model.bin".to_string()).preload(load);
+/// # drop(app);
+/// ```
 #[derive(Debug)]
 pub struct Setup {
     config: Option<Config>,
@@ -61,7 +82,7 @@ impl Setup {
     /// The value that the host gave to [`App::config`](crate::App::config).
     ///
     /// # Errors
-    /// Where none was given, or one of another type.
+    /// Where none was given, or one of another type, or its encoding cannot be decoded.
     pub fn config<C: DeserializeOwned + 'static>(&self) -> Result<C, Error> {
         let wanted = std::any::type_name::<C>();
         let Some(config) = &self.config else {
@@ -78,7 +99,8 @@ impl Setup {
         Ok(job::decode(&config.bytes)?)
     }
 
-    /// The process that asks.
+    /// The process that asks: `Host` or `Worker` in `worker_state` and `each_process`, `Forkserver`
+    /// or (for jobs on threads) `Host` in `preload`.
     pub fn role(&self) -> Role {
         Role::current()
     }
@@ -170,7 +192,12 @@ impl Home {
     /// Runs the functions given to `each_process`, in their order.
     pub(crate) fn run_each_process(&self) -> Result<(), String> {
         for function in &self.each_process {
-            function(&self.setup).map_err(|error| format!("each_process failed: {error:#}"))?;
+            match catch_unwind(AssertUnwindSafe(|| function(&self.setup))) {
+                Ok(done) => done.map_err(|error| format!("each_process failed: {error:#}"))?,
+                Err(panic) => {
+                    return Err(format!("each_process panicked: {}", panic_message(panic)));
+                }
+            }
         }
         Ok(())
     }

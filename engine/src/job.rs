@@ -16,10 +16,15 @@ mod table;
 /// A kind of work: serialisable data and a function over it.
 ///
 /// **Contract.** A job may run in the host or in a worker, and must not depend on what these do
-/// not share: statics, the current directory, the environment and umask (a worker has them as they
-/// were when the engine started), open connections, standard input. What a process should build
-/// once goes to [`App::worker_state`](crate::App::worker_state). A job that must not run twice at
-/// the same time in one process, or may crash, says so in [`Job::spec`].
+/// not share: statics, open files and connections, standard input. Nor on changes to the
+/// environment, the current directory and the umask: every worker has them as they were when the
+/// engine started, also one that replaces another later. What a process should build once goes to
+/// [`App::worker_state`](crate::App::worker_state). A job that must not run twice at the same time
+/// in one process, or may crash, says so in [`Job::spec`].
+///
+/// A job on a thread may submit tasks and [`join`](crate::Task::join) them: it keeps no core busy
+/// while it waits. A job in a worker has no engine and can start none
+/// ([`StartError::is_not_in_host`](crate::StartError::is_not_in_host)).
 ///
 /// `Vec<u8>` fields are encoded element by element; use [`Bytes`](crate::Bytes) for byte payloads,
 /// which is forty times as fast.
@@ -62,7 +67,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sized + 'static {
     }
 
     /// Does the work. Runs on a thread of the host, on the caller of `run` or `join` itself, or
-    /// on the job thread of a worker.
+    /// on the job thread of a worker. A panic is the outcome
+    /// [`Panicked`](crate::TaskError::Panicked).
     ///
     /// # Errors
     /// The job's own; the caller sees them as [`TaskError::Failed`](crate::TaskError::Failed).
@@ -70,7 +76,22 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sized + 'static {
 }
 
 /// What a job needs of its place. Needs are hard: an option of a task that contradicts them is
-/// refused when the task is submitted, never weakened.
+/// refused when the task is submitted, never weakened. Plain functions and closures have none.
+///
+/// ```
+/// use amphi::{Ctx, Error, Job, Spec};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Decode(String);
+/// impl Job for Decode {
+///     type Output = usize;
+///     type Error = Error;
+///     fn spec() -> Spec {
+///         Spec::new().isolated()
+///     }
+/// #   fn run(self, _: &Ctx) -> Result<usize, Error> { Ok(self.0.len()) }
+///     // fn run(self, cx: &Ctx) …
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spec {
     pub(crate) isolated: bool,
@@ -109,7 +130,8 @@ impl Spec {
         self
     }
 
-    /// Where the job goes unless a task, `AMPHI_PLACE` or a need says otherwise.
+    /// Where the job goes unless a task, `AMPHI_PLACE` or a need says otherwise; `Auto` says
+    /// nothing. See [`Placement`].
     #[must_use]
     pub const fn place(mut self, placement: Placement) -> Self {
         self.place = Some(placement);

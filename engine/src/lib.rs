@@ -24,6 +24,9 @@
 //! }
 //! ```
 //!
+//! Two environment variables need no change of code: `AMPHI_PLACE` says where tasks go
+//! ([`Placement`]), `AMPHI_CORES` how many cores they keep busy ([`EngineBuilder::cores`]).
+//!
 //! Reading order: [`Engine`], then one task followed: `engine.rs`, `task.rs`, `threads.rs`,
 //! `processes.rs` and back.
 

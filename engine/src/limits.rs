@@ -64,7 +64,8 @@ pub(crate) struct Terms {
     pub(crate) start_timeout: Duration,
 }
 
-/// Resource limits of each worker of an engine. What is not set stays as the host has it.
+/// Resource limits of each worker of an engine. What is not set stays as the host has it, but for
+/// [`core`](Self::core); a limit above what the host itself is allowed is lowered to that.
 ///
 /// ```
 /// let limits = amphi::Limits::new().memory(512 << 20).nofile(256);

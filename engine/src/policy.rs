@@ -9,9 +9,33 @@ use crate::error::Reason;
 use crate::job::Spec;
 
 /// Where one task runs.
+///
+/// Needs come first. [`Spec::isolated`] and [`kill_after`](crate::TaskBuilder::kill_after) need a
+/// process, closures and [`Spec::threads_only`] a thread; where needs contradict each other, or the
+/// task's own `place(..)` contradicts one, the task is refused
+/// ([`Contradiction`](Reason::Contradiction)), and any weaker wish is passed over. A task without
+/// needs goes where the first of these says:
+///
+/// 1. the task, by [`TaskBuilder::place`](crate::TaskBuilder::place);
+/// 2. the environment variable `AMPHI_PLACE`, which is `auto`, `thread` or `process`, is read when
+///    an engine starts, and fails that start where it is anything else;
+/// 3. the job, by [`Spec::place`];
+/// 4. the engine, by [`EngineBuilder::place`](crate::EngineBuilder::place).
+///
+/// `Auto` says nothing: it leaves the answer to the next, and after the last it is a thread. A
+/// task whose answer is `Process`, in an engine without processes, is refused
+/// ([`Unsupported`](Reason::Unsupported)), be it a need or a wish.
+///
+/// ```
+/// use amphi::Placement;
+///
+/// assert_eq!("process".parse::<Placement>(), Ok(Placement::Process)); // as in AMPHI_PLACE
+/// assert_eq!(Placement::Thread.to_string(), "thread");
+/// assert_eq!(Placement::default(), Placement::Auto);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Placement {
-    /// The engine decides: needs first, then threads.
+    /// The engine decides, as told above: on a thread, where nothing says otherwise.
     #[default]
     Auto,
     /// On a thread of the host.
@@ -23,7 +47,10 @@ pub enum Placement {
 impl FromStr for Placement {
     type Err = String;
 
-    /// `auto`, `thread` or `process`.
+    /// `auto`, `thread` or `process`, in lower case.
+    ///
+    /// # Errors
+    /// A text that names the three, for anything else.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),

@@ -74,7 +74,15 @@ impl Waiter {
     }
 }
 
-/// How far a running task is, in units of the job's own.
+/// How far a running task is, in units of the job's own: see [`Task::progress`].
+///
+/// ```no_run
+/// # fn example<T: 'static, E: 'static>(task: &amphi::Task<T, E>) {
+/// if let Some(amphi::Progress { done, total }) = task.progress() {
+///     println!("{done} of {total}");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Units done.
@@ -83,10 +91,11 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// The caller's handle of one task: a future, and a thing to [`join`](Task::join).
+/// The caller's handle of one task. **Dropping it cancels the task**: one that has not started
+/// never will, a running one is asked to stop. [`detach`](Task::detach) lets it go on without a
+/// handle, and [`Engine::spawn_detached`](crate::Engine::spawn_detached) submits without one.
 ///
-/// **Dropping the handle cancels the task**: one that has not started never will, a running one
-/// is asked to stop. [`detach`](Task::detach) lets it go on without a handle.
+/// It is a future for any async runtime, and a thing to [`join`](Task::join).
 ///
 /// ```no_run
 /// # fn checksum(path: String) -> Result<u64, amphi::Error> { Ok(path.len() as u64) }
@@ -114,7 +123,8 @@ impl<T: 'static, E: 'static> Task<T, E> {
     /// on the calling thread, if it may run on a thread at all and a core is free.
     ///
     /// Inside async code use `.await` instead. A job may join tasks of its own: it keeps no core
-    /// busy while it waits.
+    /// busy while it waits. It must not block on the future instead: that keeps its core, and
+    /// where every thread does so, nobody is left to run the tasks.
     ///
     /// # Errors
     /// See [`TaskError`].
@@ -130,6 +140,9 @@ impl<T: 'static, E: 'static> Task<T, E> {
     ///
     /// # Errors
     /// The task itself, where there is no outcome yet.
+    ///
+    /// # Panics
+    /// As [`join`](Self::join).
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, TaskError<E>>, Self> {
         let deadline = sys::clock::now().saturating_add(timeout);
         match self.wait(Some(deadline)) {
@@ -197,7 +210,8 @@ impl<T: 'static, E: 'static> Task<T, E> {
         self.cell.core().is_settled()
     }
 
-    /// What the job last told by [`Ctx::progress`](crate::Ctx::progress).
+    /// What the job last told by [`Ctx::progress`](crate::Ctx::progress); `None` before it told
+    /// anything but zeros.
     pub fn progress(&self) -> Option<Progress> {
         self.port.refresh(self.cell.core());
         self.cell.core().progress()

@@ -18,7 +18,8 @@ fn run(command: &mut Command) -> String {
 
 fn host(mode: &str) -> Command {
     let mut command = Command::new(HOST);
-    command.arg(mode);
+    // The last words of a panic are its message then, not a remark on backtraces.
+    command.arg(mode).env("RUST_BACKTRACE", "0");
     command
 }
 
@@ -134,10 +135,167 @@ fn a_preload_that_fails_is_an_error_of_start() {
 }
 
 #[test]
+fn a_preload_that_hangs_or_aborts_is_an_error_of_start_in_time() {
+    for (how, text) in [("hang", "not ready within 0.5 s"), ("abort", "ended before it was ready")]
+    {
+        let begun = Instant::now();
+        let mut command = host("once");
+        command.env("HOST_PRELOAD", how).env("HOST_START_TIMEOUT_MS", "500");
+        let said = run(&mut command);
+        assert!(said.starts_with("start: preload=true") && said.contains(text), "{how}: {said}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{how}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn what_a_preload_prints_is_printed_once() {
+    let said = run(host("once").env("HOST_PRELOAD", "print"));
+    assert_eq!(said, "half a lineoutput 42\ndone\n");
+}
+
+#[test]
 fn workers_that_cannot_start_are_an_error_and_no_hang() {
-    let said = run(host("once").env("HOST_WORKER_FAILS", "1"));
-    assert!(said.starts_with("error no worker can be started"), "{said}");
-    assert!(said.contains("no licence for this worker"), "{said}");
+    for (how, text) in [
+        ("fail", "no licence for this worker"),
+        ("panic", "the worker's logging is broken"),
+        ("exit", "exited with code 7"),
+        ("hang", "not READY in time"),
+    ] {
+        let said = run(host("once").env("HOST_WORKER", how));
+        assert!(said.starts_with("error no worker can be started"), "{how}: {said}");
+        assert!(said.contains(text), "{how}: {said}");
+    }
+}
+
+/// Refusals are fast while nothing can be started, and end when it can.
+#[test]
+fn a_pool_that_could_not_start_serves_when_it_can() {
+    let licence = std::env::temp_dir().join(format!("amphi-licence-{}", std::process::id()));
+    let mut command = host("refused");
+    command.env("HOST_WORKER", &licence);
+    let mut host = Serving::start(command);
+    let first = host.ask();
+    assert!(first.starts_with("error") && first.contains("not yet"), "{first}");
+    let begun = Instant::now();
+    let second = host.ask();
+    assert!(second.starts_with("error"), "{second}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    std::fs::write(&licence, "").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !host.ask().starts_with("output 42") {
+        assert!(Instant::now() < deadline, "it serves when it can");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    std::fs::remove_file(&licence).unwrap();
+}
+
+/// A forkserver that is stopped, or dies before it forked what it was asked for, costs nothing
+/// that had not started.
+#[test]
+fn a_forkserver_that_dies_before_it_forks_is_replaced() {
+    let mut host = Serving::start(host("serve"));
+    let workers = pids_in(&host.ask());
+    let forkserver = forkserver_of(&host.child, &workers);
+    signal(forkserver, Signal::STOP);
+    // Its workers are gone, and nobody forks the next ones.
+    for worker in &workers {
+        signal(*worker, Signal::KILL);
+        eventually("the worker to be gone", || is_gone(*worker));
+    }
+    host.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    signal(forkserver, Signal::KILL);
+    let line = host.line();
+    assert!(line.starts_with("output 42"), "{line}");
+}
+
+#[test]
+fn what_jobs_left_behind_ends_with_the_host_however_that_ends() {
+    for end in ["drop", "shutdown", "kill"] {
+        let mut host = Serving::start(host("leave"));
+        let line = host.line();
+        let pids = pids_in(&line);
+        let child = pids[0];
+        assert!(!is_gone(child), "{line}");
+        match end {
+            "kill" => host.child.kill().unwrap(),
+            word => {
+                host.child
+                    .stdin
+                    .as_mut()
+                    .unwrap()
+                    .write_all(format!("{word}\n").as_bytes())
+                    .unwrap();
+                assert_eq!(host.line(), "done");
+            }
+        }
+        eventually("everything to be gone", || pids.iter().all(|pid| is_gone(*pid)));
+    }
+}
+
+/// A gigabyte, of which the host keeps the end.
+#[test]
+fn a_flood_of_stderr_costs_the_host_nothing() {
+    let said = run(&mut host("flood"));
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].contains("SIGABRT") && lines[0].contains("last words: the last words"),
+        "{said}"
+    );
+    let grown: u64 = lines[1].split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(grown < 4096, "{said}");
+    assert_eq!(lines[2..], ["neighbour Some(8)", "done"], "{said}");
+}
+
+const TWO_SLEEPERS: &str = "(sleep 3 & sleep 3 &); exec \"$0\" refused";
+
+#[test]
+fn a_fork_that_is_refused_is_told_and_tried_again() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can take on the identity of a user without processes");
+        return;
+    }
+    // Nobody else has this user id, so the limit counts what is started here: two sleepers for a
+    // while, the host's two threads, and the forkserver. A worker has two threads.
+    let copy = std::env::temp_dir().join(format!("amphi-refused-{}", std::process::id()));
+    std::fs::copy(HOST, &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    let user = 3_000_000_000 + std::process::id();
+    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    command.args(["prlimit", "--nproc=5", "sh", "-c", TWO_SLEEPERS]);
+    let mut host = Serving::start({
+        command.arg(&copy);
+        command
+    });
+    let line = host.ask();
+    assert!(line.starts_with("error") && line.contains("fork: "), "{line}");
+    assert!(line.contains("Resource temporarily unavailable"), "{line}");
+    // The sleepers end, and there is room for a worker.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !host.ask().starts_with("output 42") {
+        assert!(Instant::now() < deadline, "a worker is forked when it can be");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    std::fs::remove_file(&copy).unwrap();
+}
+
+/// `AMPHI_PLACE` and `AMPHI_CORES` need no change of the program.
+#[test]
+fn the_environment_places_tasks_and_counts_cores() {
+    let said = |variable: &str, value: &str| run(host("where").env(variable, value));
+    assert!(
+        said("AMPHI_PLACE", "thread").contains("Some(42) double → thread (waiting): AMPHI_PLACE")
+    );
+    assert!(said("AMPHI_PLACE", "process").contains("Some(42) double → process: AMPHI_PLACE"));
+    let auto = said("AMPHI_PLACE", "auto");
+    assert!(auto.contains("Some(42) double → process: the engine's default"), "{auto}");
+    let cores = said("AMPHI_CORES", "1");
+    assert!(cores.starts_with("cores 1 output Some(42)"), "{cores}");
+    for (variable, value) in
+        [("AMPHI_PLACE", "moon"), ("AMPHI_CORES", "none"), ("AMPHI_CORES", "0")]
+    {
+        let refused = said(variable, value);
+        assert!(refused.starts_with("start: preload=false setting=true"), "{value}: {refused}");
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn threads_and_processes_take_turns_on_one_core() {
         scope.spawn(move || {
             while until.load(Ordering::Relaxed) == 0 {
                 let tasks: Vec<_> = (0..64).map(|n| flood.try_submit(Double(n)).unwrap()).collect();
-                tasks.into_iter().for_each(|task| drop(task.join().unwrap()));
+                tasks.into_iter().for_each(|task| assert!(task.join().is_ok()));
             }
         });
         for _ in 0..20 {
@@ -173,13 +173,19 @@ fn cpu_ticks() -> u64 {
 async fn async_submitters_that_wait_for_room_all_get_it() {
     let engine = app().engine().place(Placement::Process).cores(1).queue(1).start().unwrap();
     let running = engine.try_submit(UntilCancelled).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
     let submitters: Vec<_> = (0..16)
         .map(|n| {
-            let engine = engine.clone();
-            tokio::spawn(async move { engine.submit(Double(n)).await.unwrap().await })
+            let (engine, asked) = (engine.clone(), Arc::clone(&asked));
+            tokio::spawn(async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                engine.submit(Double(n)).await.unwrap().await
+            })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    while asked.load(Ordering::Relaxed) < 16 {
+        tokio::task::yield_now().await;
+    }
     running.cancel();
     for (n, submitter) in (0..).zip(submitters) {
         assert_eq!(submitter.await.unwrap(), Ok(2 * n));

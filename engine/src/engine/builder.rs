@@ -17,7 +17,18 @@ use crate::processes::Processes;
 use crate::room::Room;
 use crate::threads::Threads;
 
-/// Sets up an engine. Made by [`App::engine`](crate::App::engine).
+/// Sets up an engine. Made by [`App::engine`](crate::App::engine). Settings are looked at by
+/// [`start`](Self::start).
+///
+/// ```no_run
+/// # fn example(app: amphi::App) -> Result<amphi::Engine, amphi::StartError> {
+/// app.engine()
+///     .place(amphi::Placement::Process)
+///     .cores(2)
+///     .limits(amphi::Limits::new().memory(512 << 20))
+///     .start()
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "an engine is started by start()"]
 pub struct EngineBuilder {
@@ -44,8 +55,9 @@ impl EngineBuilder {
         }
     }
 
-    /// Where tasks go whose job and options leave it open. `Placement::Thread` makes a
-    /// threads-only engine without a forkserver: tasks that need a process are refused.
+    /// Where tasks go whose job and options leave it open, and `AMPHI_PLACE`, too: see
+    /// [`Placement`]. `Placement::Thread` makes a threads-only engine without a forkserver (unless
+    /// `AMPHI_PLACE` is `process`): tasks that need or ask for a process are refused.
     pub fn place(mut self, placement: Placement) -> Self {
         self.place = placement;
         self
@@ -53,20 +65,25 @@ impl EngineBuilder {
 
     /// A core budget of its own for this engine. Without it, all engines of this process share
     /// one budget of every core the process may use (affinity and cgroup quota considered).
-    /// `AMPHI_CORES` overrides both.
+    ///
+    /// The environment variable `AMPHI_CORES` overrides both: it is one budget for the whole
+    /// process, which all its engines share, whatever they ask for here. Either is 1 to 1024;
+    /// `start` refuses anything else.
     pub fn cores(mut self, count: usize) -> Self {
         self.cores = Some(count);
         self
     }
 
     /// How many tasks may wait (16 384 unless set). Beyond it submissions are refused or wait.
+    /// `start` refuses 0.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
         self
     }
 
     /// The largest encoded input or output in bytes that goes through a process (1 GiB unless
-    /// set).
+    /// set). A task above it ends as [`Reason::TooLarge`](crate::Reason::TooLarge); tasks on
+    /// threads encode nothing and have no limit.
     pub fn payload_bytes_max(mut self, bytes: u64) -> Self {
         self.terms.payload_bytes_max = bytes;
         self
@@ -79,20 +96,24 @@ impl EngineBuilder {
     }
 
     /// How long the process that workers are forked from may take to start, its
-    /// [`preload`](crate::App::preload) included (60 s unless set). Beyond it `start` fails, or
-    /// tasks that need a process are refused.
+    /// [`preload`](crate::App::preload) included (60 s unless set). Beyond it `start` fails where
+    /// there is a preload; else tasks that need a process are refused.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.terms.start_timeout = timeout;
         self
     }
 
-    /// Starts the engine. Takes well under a millisecond: threads and workers are started by the
-    /// first tasks. Only a `preload` is waited for.
+    /// Starts the engine and **blocks** while [`each_process`](crate::App::each_process) runs here
+    /// and [`preload`](crate::App::preload) in the forkserver. Without them it takes well under a
+    /// millisecond: threads and workers are started by the first tasks.
     ///
     /// # Errors
     /// [`StartError`]: the binary has no `amphi::app!`, this is a worker, a setting makes no
     /// sense, jobs share a name, `preload` or `each_process` failed, or no process could be
     /// started.
+    ///
+    /// # Panics
+    /// If a function given to `each_process` panics.
     pub fn start(self) -> Result<Engine, StartError> {
         match Role::current() {
             Role::Host => {}

@@ -44,7 +44,8 @@ impl<J: Job> TaskBuilder<J> {
         Self { engine, job, options: Options::default() }
     }
 
-    /// Where the task runs. A place that the job's needs exclude is refused at submit.
+    /// Where the task runs; `Auto` asks for nothing. A place that the job's needs exclude is
+    /// refused at submit. What else has a say is told at [`Placement`].
     pub fn place(mut self, placement: Placement) -> Self {
         self.options.place = Some(placement);
         self
@@ -52,7 +53,10 @@ impl<J: Job> TaskBuilder<J> {
 
     /// Kills the worker when the task has run for `limit`; the outcome is
     /// [`TimedOut`](TaskError::TimedOut). The clock starts when the task is given to its worker.
-    /// Needs a process.
+    ///
+    /// It needs a process: where the job or [`place`](Self::place) allows threads only, the task is
+    /// refused at submit as a [`Contradiction`](Reason::Contradiction), and by an engine without
+    /// processes as [`Unsupported`](Reason::Unsupported).
     pub fn kill_after(mut self, limit: Duration) -> Self {
         self.options.kill_after = Some(limit);
         self
@@ -61,7 +65,8 @@ impl<J: Job> TaskBuilder<J> {
     /// Submits, and **blocks** until the outcome is there. A full queue is an outcome, too.
     ///
     /// # Errors
-    /// See [`TaskError`].
+    /// See [`TaskError`]; what [`try_submit`](Self::try_submit) refuses is
+    /// [`Rejected`](TaskError::Rejected).
     pub fn run(self) -> Result<J::Output, TaskError<J::Error>> {
         let options = Options { run: true, ..self.options };
         match self.engine.place_job(self.job, &options) {
@@ -73,12 +78,19 @@ impl<J: Job> TaskBuilder<J> {
     /// Submits, or gives the job back. Never blocks.
     ///
     /// # Errors
-    /// [`Rejected`] with the job and the [`Reason`].
+    /// [`Rejected`] with the job and the [`Reason`]: the queue is full, the engine closes, the job
+    /// is not registered, needs and options exclude every place, or a process is needed and the
+    /// engine has none or can start no worker.
+    ///
+    /// The input is encoded once the task is accepted, so one above
+    /// [`payload_bytes_max`](crate::EngineBuilder::payload_bytes_max) does not give the job back:
+    /// the handle resolves to [`TaskError::Rejected`] with [`Reason::TooLarge`].
     pub fn try_submit(self) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
         self.engine.place_job(self.job, &self.options)
     }
 
-    /// Submits, waiting for room in the queue.
+    /// Submits, waiting for room in the queue. A future that is dropped before it was ready has
+    /// submitted nothing, and drops the job.
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit), but never for a full queue.
@@ -89,6 +101,9 @@ impl<J: Job> TaskBuilder<J> {
     }
 
     /// Submits and **blocks** while the queue is full.
+    ///
+    /// Not for use inside a job on a thread of the same engine: where every thread waits so,
+    /// nobody is left to empty the queue.
     ///
     /// # Errors
     /// As [`try_submit`](Self::try_submit), but never for a full queue.

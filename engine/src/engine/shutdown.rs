@@ -10,6 +10,16 @@ use crate::limits::DROP_TIMEOUT;
 use crate::sys;
 
 /// What [`Engine::shutdown`] did.
+///
+/// ```no_run
+/// # fn example(engine: amphi::Engine) {
+/// let report = engine.shutdown(std::time::Duration::from_secs(5));
+/// println!("{} tasks, {} of them cancelled", report.submitted, report.cancelled);
+/// if report.threads_left {
+///     eprintln!("a job does not look at its cancel token");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -42,8 +52,16 @@ impl Engine {
     /// Accepts no more tasks, **blocks** until those it has accepted have ended or `grace` is
     /// over, then cancels the rest and kills the workers. Every handle resolves.
     ///
-    /// Other clones stay usable in the sense that they answer
-    /// [`Reason::ShuttingDown`](crate::Reason::ShuttingDown).
+    /// Running jobs on threads are asked to stop and waited for at most 100 ms more. A `grace` of
+    /// zero cancels at once. Other clones stay usable in the sense that they answer
+    /// [`Reason::ShuttingDown`](crate::Reason::ShuttingDown); a second call finds nothing to do.
+    ///
+    /// ```no_run
+    /// # fn example(engine: amphi::Engine) {
+    /// let report = engine.shutdown(std::time::Duration::from_secs(5));
+    /// assert_eq!(report.cancelled, 0, "five seconds were enough");
+    /// # }
+    /// ```
     pub fn shutdown(&self, grace: Duration) -> Report {
         self.shared.end(grace, DROP_TIMEOUT)
     }

@@ -3,6 +3,16 @@
 use std::{fmt, io};
 
 /// An engine did not start. Opaque, with predicates; its `Display` says what to change.
+///
+/// ```no_run
+/// # fn example(app: amphi::App) {
+/// match app.engine().start() {
+///     Ok(engine) => println!("{} cores", engine.cores()),
+///     Err(error) if error.is_setting() => eprintln!("mend the settings: {error}"),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct StartError {
     kind: Kind,
@@ -53,7 +63,8 @@ impl StartError {
         matches!(self.kind, Kind::NotInHost(_))
     }
 
-    /// `preload` failed, panicked, or left a thread behind.
+    /// `preload` failed, panicked, took longer than `start_timeout`, or left a thread behind; or
+    /// the process it was to run in could not be started.
     pub fn is_preload(&self) -> bool {
         matches!(self.kind, Kind::Preload(_))
     }
@@ -64,7 +75,9 @@ impl StartError {
         matches!(self.kind, Kind::Setting(_))
     }
 
-    /// The `App` contradicts itself, or differs from the one that `amphi::app!` names.
+    /// The `App` contradicts itself, its configuration cannot be encoded, `each_process` failed in
+    /// the host, or (found by `start` where there is a `preload`) its jobs differ from those of the
+    /// one that `amphi::app!` names.
     pub fn is_app(&self) -> bool {
         matches!(self.kind, Kind::App(_))
     }

@@ -7,8 +7,8 @@ use amphi_protocol::{Block, ReplyKind};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::link::Lane;
 use super::pool::{Processes, Shared};
+use super::seat::Lane;
 use super::send::Sending;
 use crate::error::TaskError;
 use crate::outcome::Failure;

@@ -7,9 +7,11 @@ use std::time::Duration;
 use amphi_protocol::{Death, Exit, Verdict, WorkerId};
 
 use super::After;
-use super::link::{Link, SeatState};
+use super::link::Link;
 use super::pool::{Inner, Processes};
+use super::seat::SeatState;
 use super::supervisor::Supervisor;
+use crate::error::last_words;
 use crate::limits::EXIT_STATUS_TIMEOUT;
 use crate::sys::clock;
 use crate::sys::process;
@@ -141,8 +143,8 @@ fn describe(link: &Link) -> String {
         _ => "it died".to_owned(),
     };
     let tail = link.stderr_tail();
-    match tail.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!("a worker could not serve: {end}; last words: {}", line.trim()),
+    match last_words(&tail) {
+        Some(line) => format!("a worker could not serve: {end}; last words: {line}"),
         None => format!("a worker could not serve: {end}"),
     }
 }

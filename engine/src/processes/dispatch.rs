@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::After;
-use super::link::{Seat, SeatState};
 use super::pool::{Inner, Processes, Shared};
+use super::seat::{Seat, SeatState};
 use super::send::Sent;
 use crate::error::TaskError;
 use crate::job::Entry;

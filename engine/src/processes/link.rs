@@ -1,4 +1,4 @@
-//! A seat and its link: the host's end of one worker.
+//! A link: the host's end of one worker.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use amphi_protocol::{
     ARENA_BYTES, ARENA_OFFSET, Arena, Block, Exit, FromWorker, HostLane, ProgressRecord,
-    RSP_ARENA_OFFSET, RecordReader, Req, Rsp, SLOTS, decode, record_kind, state_word_index,
+    RSP_ARENA_OFFSET, RecordReader, SLOTS, decode, record_kind,
 };
 
 use super::after::Source;
 use super::pool::{Inner, Shared};
+use super::seat::{Flight, Lane};
 use crate::limits::{START_WORTH, STDERR_TAIL_BYTES, TAKE_BACK_AFTER};
 use crate::outcome::Failure;
-use crate::sys::doorbell::{Bell, futex_wake};
-use crate::sys::memory::Segment;
+use crate::sys::doorbell::Bell;
 use crate::sys::pipe;
 use crate::sys::process;
 use crate::sys::socket::{Channel, Received};
@@ -23,77 +23,6 @@ use crate::task::Core;
 
 /// No honest worker has more messages under way: READY, and one for each slot.
 const MESSAGES_MAX: usize = 4 * SLOTS;
-
-/// The stable place of a worker.
-#[derive(Default)]
-pub(super) struct Seat {
-    /// Which holder of the seat: counts up with every start.
-    pub(super) generation: u64,
-    pub(super) state: SeatState,
-    pub(super) link: Option<Link>,
-    pub(super) has_token: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum SeatState {
-    #[default]
-    Empty,
-    /// The supervisor is to start a worker, not before then.
-    Wanted { from: Duration },
-    /// It has been asked for; READY is waited for until then.
-    Starting { until: Duration },
-    /// It takes tasks.
-    Ready,
-    /// It is dead; how it ended is waited for until then.
-    Dying { until: Duration },
-}
-
-impl Seat {
-    pub(super) fn is_ready(&self) -> bool {
-        self.state == SeatState::Ready && self.link.as_ref().is_some_and(|link| link.serves())
-    }
-}
-
-/// Both mappings of a lane, as the host has them.
-pub(super) struct Lane {
-    pub(super) request: Segment,
-    pub(super) response: Segment,
-}
-
-impl Lane {
-    #[inline]
-    pub(super) fn req(&self) -> Req<'_> {
-        Req::new(self.request.words(0..ARENA_OFFSET))
-    }
-
-    #[inline]
-    pub(super) fn rsp(&self) -> Rsp<'_> {
-        Rsp::new(self.response.words(0..RSP_ARENA_OFFSET))
-    }
-
-    /// Wakes the worker that sleeps on the state word of `seq`.
-    pub(super) fn wake(&self, seq: u64) {
-        futex_wake(&self.response.words(0..RSP_ARENA_OFFSET)[state_word_index(seq)]);
-    }
-}
-
-/// One task in a lane.
-pub(super) struct Flight {
-    pub(super) task: Shared,
-    pub(super) seq: u64,
-    pub(super) input: Option<Block>,
-    pub(super) output: Option<Block>,
-    pub(super) kill_at: Option<Duration>,
-    /// How long the job is expected to run, in ns; `None`: nobody knows.
-    pub(super) predicted_ns: Option<u64>,
-}
-
-impl Flight {
-    /// Its predicted length, unless nobody should queue behind it.
-    fn bounded_ns(&self) -> Option<u64> {
-        self.predicted_ns.filter(|_| self.kill_at.is_none())
-    }
-}
 
 /// The host's end of one worker.
 pub(super) struct Link {
@@ -373,21 +302,20 @@ impl Link {
     }
 
     /// Reads what the worker wrote to standard error, for the host's own (`forward`) and for the
-    /// tail.
-    pub(super) fn read_stderr(&mut self, forward: &mut Vec<u8>) {
+    /// tail: a bounded share of a flood at a time. True: that was the end.
+    pub(super) fn read_stderr(&mut self, forward: &mut Vec<u8>) -> bool {
         let mut buffer = [0; 16 << 10];
-        // A bounded share of a flood at a time. It is more than a pipe holds: what is left was
-        // written meanwhile, and is told by another event.
         for _ in 0..16 {
-            let Some(count) = pipe::read_some(&self.stderr, &mut buffer) else { return };
+            let Some(count) = pipe::read_some(&self.stderr, &mut buffer) else { return false };
             if count == 0 {
-                return;
+                return true;
             }
             forward.extend_from_slice(&buffer[..count]);
             self.tail.extend_from_slice(&buffer[..count]);
             let excess = self.tail.len().saturating_sub(STDERR_TAIL_BYTES);
             self.tail.drain(..excess);
         }
+        false
     }
 
     pub(super) fn stderr_tail(&self) -> String {

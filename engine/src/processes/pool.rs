@@ -10,7 +10,7 @@ use amphi_protocol::{RestartBudget, StartStage, WorkerLimits};
 use parking_lot::{Condvar, Mutex};
 
 use super::After;
-use super::link::{Seat, SeatState};
+use super::seat::{Seat, SeatState};
 use super::supervisor::{self, Started};
 use crate::budget::{Appetite, Budget, TokenUser};
 use crate::error::{Reason, StartError, TaskError};

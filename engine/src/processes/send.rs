@@ -17,8 +17,9 @@ use amphi_protocol::{
 };
 
 use super::After;
-use super::link::{Flight, Lane, Link};
+use super::link::Link;
 use super::pool::{Inner, Processes, Shared};
+use super::seat::{Flight, Lane};
 use crate::error::{Reason, TaskError};
 use crate::job::Entry;
 use crate::outcome::Failure;

@@ -11,8 +11,9 @@ use amphi_protocol::{
     RSP_BYTES, StartStage, ToForkserver, ToWorker, WorkerId, encode,
 };
 
-use super::link::{Lane, Link, SeatState};
+use super::link::Link;
 use super::pool::Processes;
+use super::seat::{Lane, SeatState};
 use super::supervisor::Started;
 use super::token::Token;
 use super::{After, MARKER};
@@ -261,7 +262,7 @@ impl Starter {
         ours.send(&encode(&ToWorker::LaneResponse), &[response.as_fd()])?;
         reactor.add(&bell, Token::Bell { seat, generation }.number(), Interest::Edge)?;
         reactor.add(&ours, Token::Socket { seat, generation }.number(), Interest::Edge)?;
-        reactor.add(&stderr, Token::Stderr { seat, generation }.number(), Interest::Edge)?;
+        reactor.add(&stderr, Token::Stderr { seat, generation }.number(), Interest::Level)?;
 
         let spawn = ToForkserver::Spawn { id, limits: self.pool.limits };
         let fds = [theirs.as_fd(), bell.as_fd(), stderr_writer.as_fd()];

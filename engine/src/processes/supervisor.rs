@@ -11,8 +11,9 @@ use std::time::Duration;
 use amphi_protocol::{FromForkserver, StartStage, decode};
 
 use super::After;
-use super::link::{Link, SeatState};
+use super::link::Link;
 use super::pool::{Inner, Processes};
+use super::seat::SeatState;
 use super::starter::Starter;
 use super::token::Token;
 use crate::error::{Clock, TaskError};
@@ -92,7 +93,10 @@ impl Supervisor {
         let mut after = After::default();
         let mut inner = self.pool.inner.lock();
         if let Some(link) = inner.current(seat, generation) {
-            link.read_stderr(&mut after.stderr);
+            // Level-triggered: a writer that waits inside of one large write makes no edge.
+            if link.read_stderr(&mut after.stderr) {
+                self.reactor.remove(&link.stderr);
+            }
         }
         drop(inner);
         after.run_beside(&self.pool);

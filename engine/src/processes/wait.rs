@@ -12,8 +12,8 @@ use std::time::Duration;
 use amphi_protocol::looks_done;
 
 use super::After;
-use super::link::Lane;
 use super::pool::Processes;
+use super::seat::Lane;
 use crate::sys::clock;
 use crate::task::Core;
 
