@@ -15,9 +15,10 @@
 //! | site | order | pairs with | what becomes visible |
 //! |---|---|---|---|
 //! | `publish` | swap AcqRel | claim in `WorkerLane::next` | the request; and, backwards, PARKED |
-//! | `revoke` | CAS Acquire | – | nothing: an unclaimed task was never read |
+//! | `revoke` | CAS AcqRel, failing Acquire | claim in `WorkerLane::next` | that the task is taken back; or the word that was faster |
 //! | `poll`, `stage` | load Acquire | `finish`, `need_space` | the reply, or the wish |
 //! | `grant` | swap AcqRel | `WorkerLane::granted` | the answer; and, backwards, PARKED |
+//! | `remains` | load Acquire | claim in `WorkerLane::next` | what a dead worker did last |
 //! | `arm`, `rearm` | fence SeqCst | `WorkerLane::must_ring` | the epoch, or the reply |
 
 use crate::error::Violation;
@@ -132,6 +133,16 @@ impl HostLane {
         let noted = self.ledger.publish(request.grant, old);
         self.latch(noted)?;
         Ok(Published { seq, wake: old.is_parked() })
+    }
+
+    /// After a violation in [`publish`](Self::publish), which has written the word by then: takes
+    /// that word back. True: nobody has acted on it.
+    pub fn withdraw(&self, rsp: Rsp<'_>) -> bool {
+        let seq = self.next_seq();
+        let (queued, revoked) = (Word::queued(seq), Word::revoked(seq));
+        // PAIRS: slot.claim — as in `revoke`: of the two CAS on QUEUED one wins.
+        let (won, lost) = (Ordering::AcqRel, Ordering::Relaxed);
+        rsp.state(seq).compare_exchange(queued.bits(), revoked.bits(), won, lost).is_ok()
     }
 
     /// Takes a task back; true: it never started and is no longer in the lane. False: it has

@@ -22,7 +22,8 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy)]
 pub struct Req<'a>(&'a [AtomicU64; REQ_CONTROL_WORDS]);
 
-/// The control part of an RSP mapping. State words are written by both; the rest by the worker.
+/// The control part of an RSP mapping. State words are written by both, the record ring's head by
+/// the host, the rest by the worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Rsp<'a>(&'a [AtomicU64; RSP_CONTROL_WORDS]);
 

@@ -2,8 +2,9 @@
 //!
 //! Single writer, single reader, in RSP. A record is a head word, `len << 8 | kind`, and its bytes
 //! filled up to whole words. Positions count words and never wrap; a position's word is its
-//! remainder. A full ring drops the record: what travels here (progress, logs) is worth less than
-//! the job's time. No bell is owed for a record; the host drains the ring when it looks at the lane.
+//! remainder. No bell is owed for a record: the host drains the ring when it takes a reply or is
+//! asked for progress, and the worker may ring when the ring is half full. A record that does not
+//! fit is refused; whether its writer waits or drops it is the writer's choice.
 //!
 //! # Invariants
 //! 1. `tail` and the data are written by the worker, `head` by the host. Each end goes by its own
@@ -78,12 +79,25 @@ impl RecordWriter {
         self.dropped
     }
 
-    /// Writes a record; false: the ring is full or the record too large, it was dropped.
-    pub fn push(&mut self, rsp: Rsp<'_>, kind: u8, bytes: &[u8]) -> bool {
+    fn free(&self, rsp: Rsp<'_>) -> u64 {
         // PAIRS: records.head — Acquire, with the Release store in `RecordReader::pop`.
         let head = rsp.word(record_word::HEAD).load(Ordering::Acquire);
-        let free = DATA_WORDS.saturating_sub(self.tail.wrapping_sub(head));
-        if bytes.len() > RECORD_BYTES_MAX || words_of(bytes.len()) > free {
+        DATA_WORDS.saturating_sub(self.tail.wrapping_sub(head))
+    }
+
+    /// Whether there is room for a record of so many bytes.
+    pub fn fits(&self, rsp: Rsp<'_>, len: usize) -> bool {
+        len <= RECORD_BYTES_MAX && words_of(len) <= self.free(rsp)
+    }
+
+    /// The host should drain the ring before it is full.
+    pub fn is_half_full(&self, rsp: Rsp<'_>) -> bool {
+        self.free(rsp) < DATA_WORDS / 2
+    }
+
+    /// Writes a record; false: the ring is full or the record too large, it was dropped.
+    pub fn push(&mut self, rsp: Rsp<'_>, kind: u8, bytes: &[u8]) -> bool {
+        if !self.fits(rsp, bytes.len()) {
             self.dropped += 1;
             return false;
         }

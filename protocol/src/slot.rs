@@ -118,8 +118,8 @@ impl Word {
         Self(self.0 & !PARKED)
     }
 
-    /// The half that a futex compares. It repeats after 2^24 sequences of its lane, which cannot
-    /// pass between a load and the sleep that follows: at most [`SLOTS`] are in flight.
+    /// The half that a futex compares. That it repeats after 2^24 sequences does no harm: it is
+    /// slept on with PARKED set, which only the sleeper itself sets.
     #[inline]
     pub(crate) const fn low(self) -> u32 {
         (self.0 & 0xffff_ffff) as u32

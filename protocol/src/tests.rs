@@ -326,6 +326,22 @@ fn who_asks_for_room_waits_for_the_answer_and_asks_once() {
 }
 
 #[test]
+fn a_publication_into_a_broken_lane_can_be_withdrawn_unless_it_was_claimed() {
+    for claimed in [false, true] {
+        let memory = Memory::new();
+        let (req, rsp) = memory.views();
+        let (mut host, _) = memory.pair();
+        memory.set(1, Word::running(7));
+        host.publish(req, rsp, &request(b"")).expect_err("somebody wrote to a free slot");
+        if claimed {
+            memory.set(1, Word::running(1));
+        }
+        assert_eq!(host.withdraw(rsp), !claimed);
+        assert_eq!(host.remains(rsp), []);
+    }
+}
+
+#[test]
 fn an_empty_reply_in_a_block_that_was_not_granted_is_a_violation() {
     let memory = Memory::new();
     let (req, rsp) = memory.views();

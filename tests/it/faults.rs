@@ -181,6 +181,45 @@ fn a_stopped_worker_falls_to_kill_after() {
 }
 
 #[test]
+fn a_worker_that_scribbles_over_its_lane_is_killed_and_told() {
+    let engine = processes();
+    let neighbour = engine.try_submit(UntilCancelled).unwrap();
+    eventually("the neighbour to run", || neighbour.progress().is_some());
+    let task = engine.try_submit(Misbehave::Scribble).unwrap();
+    eventually("the lane to be scribbled over", || task.progress().is_some());
+    // The host looks at the lane when it has something to do there: this task goes through.
+    assert_eq!(engine.run(Double(2)), Ok(4));
+    let outcome = task.join_timeout(Duration::from_secs(1)).expect("an outcome in time");
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, TaskError::Lost { .. }), "{error:?}");
+    assert!(error.to_string().contains("protocol"), "{error}");
+    let seen = neighbour.progress();
+    eventually("the neighbour to go on", || neighbour.progress() != seen);
+    neighbour.cancel();
+    assert_eq!(neighbour.join(), Err(TaskError::Cancelled));
+}
+
+#[test]
+fn a_worker_cannot_write_what_it_may_only_read() {
+    let engine = processes();
+    assert_eq!(engine.run(Misbehave::ScribbleOnRequests), Ok(0));
+    assert_eq!(engine.run(Double(1)), Ok(2));
+}
+
+#[test]
+fn the_latest_progress_is_told_however_often_a_job_tells_it() {
+    for placement in [Placement::Thread, Placement::Process] {
+        let engine = processes();
+        let task = engine.task(Misbehave::Chatter).place(placement).try_submit().unwrap();
+        eventually("the last progress", || {
+            task.progress().is_some_and(|progress| progress.done == 10_000)
+        });
+        task.cancel();
+        assert_eq!(task.join(), Err(TaskError::Cancelled));
+    }
+}
+
+#[test]
 fn what_a_job_leaves_behind_dies_with_its_worker() {
     let engine = processes();
     assert_eq!(engine.run(Misbehave::LeaveThread), Ok(0));

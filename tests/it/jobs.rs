@@ -93,13 +93,19 @@ pub(crate) enum Misbehave {
     FillMemory,
     LeaveThread,
     LeaveChild,
+    /// Writes over all words of its lane that it can, by way of `/proc/self/mem`.
+    Scribble,
+    /// Tries the same with what it may only read; 0: the kernel refused.
+    ScribbleOnRequests,
+    /// Tells its progress ten thousand times, then nothing until it is cancelled.
+    Chatter,
 }
 
 impl Job for Misbehave {
     type Output = u32;
     type Error = Error;
 
-    fn run(self, _cx: &Ctx) -> Result<u32, Error> {
+    fn run(self, cx: &Ctx) -> Result<u32, Error> {
         match self {
             Self::Fail => return Err(Error::new("on purpose")),
             Self::Panic => panic!("on purpose"),
@@ -136,6 +142,25 @@ impl Job for Misbehave {
                 let child = std::process::Command::new("sleep").arg("1000").spawn()?;
                 return Ok(child.id());
             }
+            Self::Scribble => {
+                scribble("amphi-response")?;
+                cx.progress(1, 1);
+                loop {
+                    std::thread::park();
+                }
+            }
+            Self::ScribbleOnRequests => {
+                return Ok(u32::from(scribble("amphi-request").is_ok()));
+            }
+            Self::Chatter => {
+                for done in 1..=10_000 {
+                    cx.progress(done, 10_000);
+                }
+                loop {
+                    cx.check()?;
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+            }
         }
         Ok(0)
     }
@@ -144,6 +169,18 @@ impl Job for Misbehave {
 #[expect(unconditional_recursion, reason = "the fault under test")]
 fn overflow(depth: u32) -> u32 {
     std::hint::black_box(overflow(depth.wrapping_add(1))) + 1
+}
+
+/// Fills the control part of this worker's mapping of that name with ones.
+fn scribble(name: &str) -> Result<(), Error> {
+    use std::os::unix::fs::FileExt;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let line = maps.lines().find(|line| line.contains(name));
+    let line = line.ok_or_else(|| Error::new("there is no such mapping here"))?;
+    let start = u64::from_str_radix(line.split('-').next().unwrap_or_default(), 16)?;
+    let memory = std::fs::File::options().write(true).open("/proc/self/mem")?;
+    memory.write_all_at(&[0xff; 4096], start)?;
+    Ok(())
 }
 
 /// What cannot be coded, on every side.

@@ -111,9 +111,6 @@ impl EngineBuilder {
     /// [`StartError`]: the binary has no `amphi::app!`, this is a worker, a setting makes no
     /// sense, jobs share a name, `preload` or `each_process` failed, or no process could be
     /// started.
-    ///
-    /// # Panics
-    /// If a function given to `each_process` panics.
     pub fn start(self) -> Result<Engine, StartError> {
         match Role::current() {
             Role::Host => {}

@@ -25,6 +25,9 @@ use crate::sys::socket::{Channel, Received};
 /// How long a killed worker is waited for, when the forkserver itself ends.
 const LAST_WAIT: Duration = Duration::from_millis(20);
 
+/// How long a host that does not read its messages holds up the forkserver, each time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A text in a control message is cut to this.
 pub(super) const TEXT_BYTES_MAX: usize = 4096;
 
@@ -191,7 +194,11 @@ impl Forkserver {
             Ok(Fork::Parent { pid }) => match process::pidfd_open(pid) {
                 Ok(pidfd) => {
                     let forked = encode(&FromForkserver::Forked { id, pid });
-                    let _ = self.socket.send(&forked, &[pidfd.as_fd()]);
+                    let told = self.socket.send_patiently(&forked, &[pidfd.as_fd()], PATIENCE);
+                    if told.is_err() {
+                        // A worker that nobody watches must not live.
+                        process::kill_group(pid);
+                    }
                     self.children.push(Child { id, pid, pidfd });
                 }
                 Err(error) => {
@@ -206,7 +213,8 @@ impl Forkserver {
 
     fn fork_failed(&self, id: WorkerId, error: &std::io::Error) {
         let errno = error.raw_os_error().unwrap_or(0);
-        let _ = self.socket.send(&encode(&FromForkserver::ForkFailed { id, errno }), &[]);
+        let failed = encode(&FromForkserver::ForkFailed { id, errno });
+        let _ = self.socket.send_patiently(&failed, &[], PATIENCE);
     }
 
     /// Collects the dead, after everything they left in their process groups.
@@ -216,7 +224,8 @@ impl Forkserver {
             let Some(exit) = process::peek_exit(child.pid) else { return true };
             process::kill_group(child.pid);
             process::reap(child.pid);
-            let _ = socket.send(&encode(&FromForkserver::Exited { id: child.id, exit }), &[]);
+            let exited = encode(&FromForkserver::Exited { id: child.id, exit });
+            let _ = socket.send_patiently(&exited, &[], PATIENCE);
             false
         });
     }

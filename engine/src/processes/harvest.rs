@@ -148,8 +148,14 @@ impl Processes {
             return;
         }
         let lane = Arc::clone(&link.lane);
-        match link.host.stage(lane.rsp(), seq) {
-            Ok(Stage::Queued) if link.host.revoke(lane.rsp(), seq) == Ok(true) => {
+        let revoked = match link.host.stage(lane.rsp(), seq) {
+            Ok(Stage::Queued) => link.host.revoke(lane.rsp(), seq),
+            Ok(Stage::Done) => return self.harvest(inner, index, after),
+            Ok(_) => Ok(false),
+            Err(violation) => Err(violation),
+        };
+        match revoked {
+            Ok(true) => {
                 let is_next = link.host.in_flight() == 0;
                 if let Some(flight) = link.take_flight(seq) {
                     link.free_blocks(flight.input, flight.output);
@@ -161,8 +167,7 @@ impl Processes {
                     after.fail(flight.task, unstarted(failure));
                 }
             }
-            Ok(Stage::Done) => self.harvest(inner, index, after),
-            Ok(_) => {
+            Ok(false) => {
                 link.verdict = Some((seq, failure));
                 link.kill();
             }
@@ -222,7 +227,9 @@ impl Processes {
                 TaskError::Crashed { signal: None, exit_code: Some(code), oom: false, stderr_tail }
             }
             None => TaskError::Lost {
-                message: "the worker and its forkserver died together".to_owned(),
+                message: "the worker died, and nobody told how: its forkserver died, too, or does \
+                          not answer"
+                    .to_owned(),
             },
         }
     }

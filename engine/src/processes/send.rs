@@ -208,11 +208,19 @@ impl Processes {
         let input = if let Placed::Block(block) = placed { Some(block) } else { None };
         let published = match published {
             Some(Ok(published)) => published,
-            broken => {
+            Some(Err(violation)) => {
                 link.free_blocks(input, output);
-                if let Some(Err(violation)) = broken {
-                    link.break_off(violation.to_string());
+                link.break_off(violation.to_string());
+                if link.host.withdraw(link.lane.rsp()) {
+                    return Sent::NoRoom;
                 }
+                // Whoever scribbles in the lane has acted on the word, too: a second try might be
+                // a second run.
+                let message = format!("the worker broke the protocol and was killed: {violation}");
+                return Sent::Failed(TaskError::Lost { message });
+            }
+            None => {
+                link.free_blocks(input, output);
                 return Sent::NoRoom;
             }
         };

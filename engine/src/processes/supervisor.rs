@@ -110,6 +110,8 @@ impl Supervisor {
                 let lane = Arc::clone(&link.lane);
                 link.host.rearm(lane.req());
             }
+            // The bell may have been for these alone.
+            link.read_records();
             self.pool.harvest(&mut inner, index, &mut after);
             self.pool.dispatch(&mut inner, &mut after);
         }
@@ -267,7 +269,7 @@ impl Inner {
     fn needs_watch(&self) -> bool {
         let queued = !self.queue.is_empty();
         let mut links = self.seats.iter().filter_map(|seat| seat.link.as_ref());
-        links.any(|link| (queued || link.host.in_flight() > 1) && link.is_free_soon())
+        links.any(|link| link.host.in_flight() > 1 || (queued && link.is_free_soon()))
     }
 
     /// The link of a seat, if its holder is still the one that is meant.

@@ -122,7 +122,7 @@ impl Processes {
         self.harvest(&mut inner, index, &mut after);
         self.dispatch(&mut inner, &mut after);
         let link = inner.seats.get(index as usize).and_then(|seat| seat.link.as_ref());
-        let link = link.filter(|link| Arc::ptr_eq(&link.lane, lane));
+        let link = link.filter(|link| Arc::ptr_eq(&link.lane, lane) && link.serves());
         let oldest = link.map(|link| link.host.oldest());
         drop(inner);
         after.run(self);

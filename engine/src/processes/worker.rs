@@ -23,6 +23,7 @@ use crate::sys::rlimit;
 use crate::sys::socket::{Channel, Received};
 
 mod runner;
+mod signals;
 
 /// What a worker is given by its forkserver.
 pub(super) struct Descriptors {

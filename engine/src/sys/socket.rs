@@ -3,13 +3,16 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
     sendmsg, socketpair,
 };
+use rustix::time::Timespec;
 
 use amphi_protocol::MESSAGE_BYTES_MAX;
 
@@ -57,6 +60,27 @@ impl Channel {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// The same, waiting up to `patience` for room.
+    pub(crate) fn send_patiently(
+        &self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        patience: Duration,
+    ) -> io::Result<()> {
+        match self.send(bytes, fds) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let patience = Timespec {
+                    tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+                    tv_nsec: i64::from(patience.subsec_nanos()),
+                };
+                let mut room = [PollFd::new(&self.0, PollFlags::OUT)];
+                let _ = poll(&mut room, Some(&patience));
+                self.send(bytes, fds)
+            }
+            sent => sent,
         }
     }
 

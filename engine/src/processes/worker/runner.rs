@@ -2,23 +2,22 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use amphi_protocol::{
-    ARENA_OFFSET, Claimed, ClaimedInput, FromWorker, GrantAnswer, OUTPUT_INLINE, Output, Park,
-    ProgressRecord, RSP_ARENA_OFFSET, RecordWriter, ReplyKind, Req, Rsp, StartStage, WorkerLane,
-    encode, record_kind,
+    Claimed, ClaimedInput, FromWorker, GrantAnswer, OUTPUT_INLINE, Output, ReplyKind, StartStage,
+    WorkerLane, encode,
 };
 
+use super::signals::{LaneSignals, Shared};
 use super::{Lane, fail};
-use crate::ctx::{Ctx, Signals};
+use crate::ctx::Ctx;
 use crate::home::Home;
 use crate::policy::Placement;
 use crate::sys::clock;
-use crate::sys::doorbell::{Bell, futex_wait};
-use crate::sys::memory::{Segment, read_sealed, sealed_memfd};
+use crate::sys::doorbell::Bell;
+use crate::sys::memory::{read_sealed, sealed_memfd};
 use crate::sys::process;
 use crate::sys::socket::Channel;
 
@@ -47,6 +46,13 @@ struct Arrived {
     oldest: u64,
 }
 
+impl Arrived {
+    fn forget_before(&mut self, seq: u64) {
+        self.oldest = seq;
+        self.inputs.retain(|task, _| *task >= seq);
+    }
+}
+
 impl Payloads {
     fn lock(&self) -> MutexGuard<'_, Arrived> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,9 +69,7 @@ impl Payloads {
 
     /// Every task before `seq` was run or taken back.
     fn forget_before(&self, seq: u64) {
-        let mut arrived = self.lock();
-        arrived.oldest = seq;
-        arrived.inputs.retain(|task, _| *task >= seq);
+        self.lock().forget_before(seq);
     }
 
     /// **Blocks** until the input of `seq` is there, and reads it.
@@ -75,55 +79,9 @@ impl Payloads {
             .wait_timeout_while(self.lock(), PATIENCE, |arrived| !arrived.inputs.contains_key(&seq))
             .unwrap_or_else(PoisonError::into_inner);
         let (fd, announced) = arrived.inputs.remove(&seq)?;
+        arrived.forget_before(seq);
         drop(arrived);
         (announced == len).then(|| read_sealed(fd.as_fd(), len).ok()).flatten()
-    }
-}
-
-/// The mappings, shared with the signals of the running task.
-struct Shared {
-    request: Segment,
-    response: Segment,
-    records: Mutex<RecordWriter>,
-}
-
-impl Shared {
-    #[inline]
-    fn req(&self) -> Req<'_> {
-        Req::new(self.request.words(0..ARENA_OFFSET))
-    }
-
-    #[inline]
-    fn rsp(&self) -> Rsp<'_> {
-        Rsp::new(self.response.words(0..RSP_ARENA_OFFSET))
-    }
-
-    fn sleep(&self, park: Park) {
-        futex_wait(&self.response.words(0..RSP_ARENA_OFFSET)[park.word], park.expected);
-    }
-}
-
-/// The cancel token and progress of one task in a worker.
-struct LaneSignals {
-    lane: Arc<Shared>,
-    seq: AtomicU64,
-}
-
-impl LaneSignals {
-    fn seq(&self) -> u64 {
-        self.seq.load(Ordering::Relaxed)
-    }
-}
-
-impl Signals for LaneSignals {
-    fn is_cancelled(&self) -> bool {
-        WorkerLane::is_cancelled(self.lane.req(), self.seq())
-    }
-
-    fn progress(&self, done: u64, total: u64) {
-        let record = encode(&ProgressRecord { seq: self.seq(), done, total });
-        let mut records = self.lane.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.push(self.lane.rsp(), record_kind::PROGRESS, &record);
     }
 }
 
@@ -131,7 +89,6 @@ impl Signals for LaneSignals {
 pub(super) struct Runner {
     lane: Arc<Shared>,
     end: WorkerLane,
-    bell: Bell,
     socket: Arc<Channel>,
     payloads: Arc<Payloads>,
     home: Arc<Home>,
@@ -157,9 +114,8 @@ impl Runner {
     ) -> Self {
         let Lane { request, response, end } = lane;
         Self {
-            lane: Arc::new(Shared { request, response, records: Mutex::default() }),
+            lane: Arc::new(Shared::new(request, response, bell)),
             end,
-            bell,
             socket,
             payloads: Arc::default(),
             home,
@@ -187,14 +143,13 @@ impl Runner {
             process::exit_now(0);
         }
         // One for all tasks: a context cannot outlive its task.
-        let signals =
-            Arc::new(LaneSignals { lane: Arc::clone(&self.lane), seq: AtomicU64::new(0) });
+        let signals = Arc::new(LaneSignals::new(Arc::clone(&self.lane)));
         let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Process);
         cx.begin(Arc::clone(&signals) as _);
         let mut out = Vec::new();
         loop {
             let claimed = self.next();
-            signals.seq.store(claimed.seq, Ordering::Relaxed);
+            signals.begin(claimed.seq);
             cx.begin_again();
             self.run_task(&claimed, &cx, &mut out);
         }
@@ -251,7 +206,7 @@ impl Runner {
         if self.owed {
             self.owed = false;
             if self.end.must_ring(self.lane.req()) {
-                self.bell.ring();
+                self.lane.ring();
             }
         }
     }
@@ -286,6 +241,7 @@ impl Runner {
             *last = ran;
         }
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+        self.lane.flush();
         self.reply(claimed, kind, out, run_ns);
         if out.capacity() > 1 << 20 {
             // A worker does not keep the memory of its largest output.
@@ -296,7 +252,9 @@ impl Runner {
     fn reply(&mut self, claimed: &Claimed, kind: ReplyKind, out: &[u8], run_ns: u64) {
         let lane = Arc::clone(&self.lane);
         let (seq, len) = (claimed.seq, out.len() as u64);
-        let answer = if out.len() <= OUTPUT_INLINE {
+        let answer = if len > self.output_max {
+            Some(GrantAnswer::Refused)
+        } else if out.len() <= OUTPUT_INLINE {
             None
         } else if len <= claimed.grant.capacity {
             Some(GrantAnswer::Block(claimed.grant))
@@ -343,7 +301,7 @@ impl Runner {
         let lane = Arc::clone(&self.lane);
         self.end.need_space(lane.rsp(), seq, len);
         if self.end.must_ring(lane.req()) {
-            self.bell.ring();
+            self.lane.ring();
         }
         self.owed = false;
         loop {
