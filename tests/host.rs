@@ -14,6 +14,7 @@ fn app() -> App {
         .function("hang", hang)
         .function("flood", flood)
         .function("leave_child", leave_child)
+        .function("surroundings", surroundings)
         .preload(preload)
         .each_process(each_process)
 }
@@ -26,6 +27,15 @@ fn hang(_: ()) -> Result<(), Error> {
     loop {
         std::thread::park();
     }
+}
+
+/// Working directory, umask and a variable of the process that runs it.
+fn surroundings(_: ()) -> Result<String, Error> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let umask = status.lines().find(|line| line.starts_with("Umask")).unwrap_or_default();
+    let umask = umask.split_whitespace().last().unwrap_or_default();
+    let weather = std::env::var("HOST_WEATHER").unwrap_or_default();
+    Ok(format!("{} {umask} {weather}", std::env::current_dir()?.display()))
 }
 
 /// Writes so many MiB to standard error, then some last words, and aborts.
@@ -122,6 +132,15 @@ fn main() {
             Ok(output) => say(&format!("output {output}")),
             Err(error) => say(&format!("error {error}")),
         }),
+        "frozen" => {
+            // As it was when the engine started, also for a forkserver that comes later.
+            std::env::set_current_dir("/").expect("the root is there");
+            let mut line = String::new();
+            while std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                let told = engine.call(surroundings, ()).join();
+                say(&format!("{told:?} {:?}", engine.worker_pids()));
+            }
+        }
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),
         "where" => {

@@ -232,6 +232,23 @@ fn what_jobs_left_behind_ends_with_the_host_however_that_ends() {
     }
 }
 
+/// What a worker finds is what the host had when its engine started.
+#[test]
+fn surroundings_are_frozen_when_the_engine_starts() {
+    let home = std::env::temp_dir().canonicalize().unwrap();
+    let mut command = host("frozen");
+    command.env("HOST_WEATHER", "fine").current_dir(&home);
+    let mut host = Serving::start(command);
+    let expected = |line: &str| line.starts_with(&format!("Ok(\"{} ", home.display()));
+    let first = host.ask();
+    assert!(expected(&first) && first.contains(" fine\")"), "{first}");
+    let forkserver = forkserver_of(&host.child, &pids_in(first.rsplit(')').next().unwrap()));
+    signal(forkserver, Signal::KILL);
+    eventually("the forkserver to be gone", || is_gone(forkserver));
+    let second = host.ask();
+    assert_eq!(first.split(')').next(), second.split(')').next(), "{first} {second}");
+}
+
 /// A gigabyte, of which the host keeps the end.
 #[test]
 fn a_flood_of_stderr_costs_the_host_nothing() {

@@ -8,3 +8,4 @@ mod shutdown;
 mod hosts;
 mod order;
 mod payloads;
+mod workers;
