@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
@@ -38,6 +40,14 @@ impl Meter {
     pub fn descendants(&self) -> usize {
         self.others.len()
     }
+}
+
+/// The CPU time of all children that have ended and were waited for, theirs included: for whole
+/// commands, whose processes [`Meter`] would lose.
+pub fn ended_children() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Duration::ZERO };
+    let micros = |time: TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
+    Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
 }
 
 fn own_clock() -> Duration {

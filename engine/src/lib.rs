@@ -60,6 +60,11 @@ pub use crate::limits::Limits;
 pub use crate::policy::Placement;
 pub use crate::task::{Progress, Task};
 
+/// The README's programs are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
 /// What the macro [`app!`] expands to; not for use by hand.
 #[doc(hidden)]
 pub mod __private {

@@ -55,6 +55,8 @@ pub enum ToForkserver {
         layout_hash: u64,
         /// The host's job table.
         table_hash: u64,
+        /// The host's executable.
+        build_hash: u64,
         /// Bytes of the configuration.
         config_len: u64,
         /// The umask that every process is to have.
@@ -231,6 +233,7 @@ mod tests {
             abi: 1,
             layout_hash: 2,
             table_hash: u64::MAX,
+            build_hash: 3,
             config_len: 0,
             umask: 0o22,
         });

@@ -5,6 +5,7 @@ mod jobs;
 mod conformance;
 mod faults;
 mod shutdown;
+mod examples;
 mod hosts;
 mod order;
 mod payloads;

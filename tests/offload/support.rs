@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// The longest that anything here may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -29,45 +29,10 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The example, in the profile of this test: built if it is missing or older than its sources.
+/// The example under test.
 pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let binary = profile.join("examples/offload");
-        let built = fs::metadata(&binary).and_then(|found| found.modified());
-        if !built.is_ok_and(|built| newest_source() <= built) {
-            let name = match profile.file_name().unwrap().to_str().unwrap() {
-                "debug" => "dev",
-                name => name,
-            };
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let status = Command::new(cargo)
-                .args(["build", "--package", "amphi-examples", "--example", "offload"])
-                .args(["--profile", name, "--target-dir"])
-                .arg(profile.parent().unwrap())
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .expect("cargo runs");
-            assert!(status.success(), "building the example failed");
-        }
-        binary
-    })
-}
-
-fn newest_source() -> SystemTime {
-    fn newest(directory: &Path) -> SystemTime {
-        let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-        let times = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
-            true => newest(&entry.path()),
-            false => entry.metadata().unwrap().modified().unwrap(),
-        });
-        times.max().unwrap_or(SystemTime::UNIX_EPOCH)
-    }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let rooms = ["examples/offload", "engine/src", "protocol/src"];
-    rooms.map(|room| newest(&workspace.join(room))).into_iter().max().unwrap()
+    BINARY.get_or_init(|| amphi_tests::example("offload"))
 }
 
 /// A foreign tool, or `None` with a word on standard error.

@@ -126,6 +126,14 @@ impl EngineBuilder {
         home.set_rayon_threads(budget.cores());
         home.run_each_process().map_err(StartError::app)?;
 
+        if cfg!(panic = "abort") {
+            tracing::warn!(
+                target: "amphi",
+                "this program is built with panic = \"abort\": a job that panics on a thread ends \
+                 it; build with panic = \"unwind\", or place such jobs in processes"
+            );
+        }
+
         let room = Arc::new(Room::new(self.queue));
         let threads = Threads::new(Arc::clone(&budget), Arc::clone(&room), Arc::clone(&home));
         let wants_processes =

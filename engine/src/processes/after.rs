@@ -49,6 +49,8 @@ pub(crate) struct After {
     sends: Vec<Sending>,
     /// What workers wrote to standard error.
     pub(super) stderr: Vec<u8>,
+    /// What the host's `tracing` subscriber is told.
+    pub(super) notes: Vec<String>,
     /// Tasks that left the queue.
     pub(super) leaves: usize,
     /// Tokens to give back.
@@ -116,6 +118,9 @@ impl After {
             pool.call.ring();
         }
         forward_to_stderr(&self.stderr);
+        for note in &self.notes {
+            tracing::warn!(target: "amphi", "{note}");
+        }
         for _ in 0..self.leaves {
             pool.room.leave();
         }

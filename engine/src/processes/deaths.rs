@@ -70,6 +70,9 @@ impl Supervisor {
             let failure = verdict.unwrap_or_else(|| Processes::outcome_of_death(link, oom));
             after.fail(task, failure);
         }
+        if let Some(pid) = link.pid.filter(|_| !link.ordered && !link.orphaned) {
+            after.notes.push(format!("worker {pid} is replaced: {}", describe(link)));
+        }
         let how = match link {
             _ if link.too_slow => Death::TooSlow,
             // Killed by the engine, or taken along by its forkserver.
@@ -79,7 +82,7 @@ impl Supervisor {
             _ if link.finished == 0 => Death::BeforeFirstTask,
             _ => Death::AfterWork,
         };
-        let problem = describe(link);
+        let problem = format!("a worker could not serve: {}", describe(link));
         self.pool.vacate(inner, index, how, problem, after);
         self.pool.set_alarm(inner, now);
     }
@@ -107,6 +110,9 @@ impl Supervisor {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
         let mut inner = pool.inner.lock();
+        if !inner.closing {
+            after.notes.push("the forkserver died; it and its workers are replaced".to_owned());
+        }
         for index in 0..u32::try_from(inner.seats.len()).expect("few seats") {
             let seat = &mut inner.seats[index as usize];
             let Some(link) = &mut seat.link else { continue };
@@ -135,6 +141,7 @@ impl Supervisor {
     }
 }
 
+/// How a worker ended, for people.
 fn describe(link: &Link) -> String {
     let end = match (&link.broken, &link.start_failure, link.exit) {
         (Some(text), ..) | (_, Some(text), _) => text.clone(),
@@ -144,8 +151,8 @@ fn describe(link: &Link) -> String {
     };
     let tail = link.stderr_tail();
     match last_words(&tail) {
-        Some(line) => format!("a worker could not serve: {end}; last words: {line}"),
-        None => format!("a worker could not serve: {end}"),
+        Some(line) => format!("{end}; last words: {line}"),
+        None => end,
     }
 }
 
@@ -176,6 +183,7 @@ impl Processes {
         }
         if inner.restarts.is_tripped(now) {
             self.is_troubled.store(true, Ordering::Relaxed);
+            after.notes.push(format!("no worker is started for a while: {}", inner.problem));
             if !inner.serves() {
                 let text = inner.problem.clone();
                 self.refuse_queue(inner, &text, after);

@@ -93,12 +93,13 @@ fn greet(
     let (Some(config), Some(host)) = (fds.pop(), fds.pop()) else {
         return Err(handshake("the host sent no pidfd and configuration"));
     };
-    let Ok(ToForkserver::Hello { abi, layout_hash, table_hash, config_len, umask }) =
+    let Ok(ToForkserver::Hello { abi, layout_hash, table_hash, build_hash, config_len, umask }) =
         decode(&bytes)
     else {
         return Err(handshake("the host's greeting is not one of this build"));
     };
-    if (abi, layout_hash) != (ABI, LAYOUT_HASH) {
+    let same_build = process::build_hash().is_ok_and(|own| own == build_hash);
+    if (abi, layout_hash) != (ABI, LAYOUT_HASH) || !same_build {
         return Err(handshake("host and forkserver are different builds"));
     }
     process::set_umask(umask);

@@ -84,6 +84,7 @@ impl Starter {
             abi: ABI,
             layout_hash: LAYOUT_HASH,
             table_hash: home.table.hash(),
+            build_hash: process::build_hash()?,
             config_len: config.len() as u64,
             umask: self.pool.surroundings.umask(),
         };

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -205,6 +206,16 @@ pub(crate) fn parent_pid() -> u32 {
 
 pub(crate) fn lead_own_group() {
     let _ = setpgid(None, None);
+}
+
+/// Which executable this process runs: its file, whatever its name is now (FNV-1a).
+pub(crate) fn build_hash() -> io::Result<u64> {
+    let file = std::fs::metadata("/proc/self/exe")?;
+    let numbers = [file.dev(), file.ino(), file.size(), file.mtime().cast_unsigned()];
+    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+    Ok(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
 }
 
 /// Sets the umask that the host had when its engine started.
