@@ -218,9 +218,13 @@ impl Threads {
         if self.budget.cores() == 1 {
             return;
         }
-        for _ in 0..JOIN_ROUNDS {
+        for round in 1..=JOIN_ROUNDS {
             if core.is_settled() || self.budget.is_held_here() {
                 return;
+            }
+            // The thread that was woken for it may be waiting for this very core.
+            if round % 64 == 0 {
+                std::thread::yield_now();
             }
             std::hint::spin_loop();
         }
