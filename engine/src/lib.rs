@@ -30,6 +30,9 @@
 //! Reading order: [`Engine`], then one task followed: `engine.rs`, `task.rs`, `threads.rs`,
 //! `processes.rs` and back.
 
+// The README's programs are compiled with the tests.
+#![cfg_attr(doctest, doc = include_str!("../../README.md"))]
+
 mod app;
 mod engine;
 #[cfg_attr(not(target_os = "linux"), path = "processes/absent.rs")]
@@ -59,11 +62,6 @@ pub use crate::job::{Job, Spec};
 pub use crate::limits::Limits;
 pub use crate::policy::Placement;
 pub use crate::task::{Progress, Task};
-
-/// The README's programs are compiled with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;
 
 /// What the macro [`app!`] expands to; not for use by hand.
 #[doc(hidden)]

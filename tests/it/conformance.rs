@@ -5,7 +5,7 @@ use std::time::Duration;
 use amphi::{Bytes, Engine, Placement, Reason, TaskError};
 use amphi_tests::eventually;
 
-use crate::jobs::{Double, Echo, Misbehave, UntilCancelled, add, app, unregistered};
+use crate::jobs::{Double, Echo, Misbehave, Touch, UntilCancelled, add, app, unregistered};
 
 const EVERYWHERE: [Placement; 3] = [Placement::Thread, Placement::Process, Placement::Auto];
 
@@ -96,11 +96,24 @@ fn join_timeout_gives_the_task_back() {
 
 #[test]
 fn a_dropped_handle_cancels_and_a_detached_one_does_not() {
-    each(|engine| {
-        drop(engine.try_submit(UntilCancelled).unwrap());
-        engine.spawn_detached(Double(1)).unwrap();
+    for placement in EVERYWHERE {
+        let engine = &app().engine().place(placement).cores(1).start().unwrap();
+        let mark =
+            |name: &str| std::env::temp_dir().join(format!("amphi-{name}-{}", std::process::id()));
+        let (dropped, detached) = (mark("dropped"), mark("detached"));
+        let touch = |path: &std::path::Path| Touch { path: path.to_owned() };
+        // Behind a task that holds the only core, so that it cannot have started.
+        let running = engine.try_submit(UntilCancelled).unwrap();
+        eventually("the job to run", || running.progress().is_some());
+        drop(engine.try_submit(touch(&dropped)).unwrap());
+        engine.spawn_detached(touch(&detached)).unwrap();
+        engine.try_submit(Double(1)).unwrap().detach();
+        running.cancel();
+        eventually("the detached task to run", || detached.exists());
         assert_eq!(engine.run(Double(2)), Ok(4));
-    });
+        assert!(!dropped.exists(), "a dropped task ran");
+        std::fs::remove_file(detached).unwrap();
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(crate) fn app() -> App {
         .job::<Odd>()
         .job::<Describe>()
         .job::<Nested>()
+        .job::<Touch>()
         .function("add", add)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))
 }
@@ -299,5 +300,20 @@ impl Job for Nested {
 
     fn run(self, _cx: &Ctx) -> Result<bool, Error> {
         Ok(app().engine().start().is_err_and(|error| error.is_not_in_host()))
+    }
+}
+
+/// Makes a file: what a task has done can be seen from outside.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Touch {
+    pub(crate) path: std::path::PathBuf,
+}
+
+impl Job for Touch {
+    type Output = ();
+    type Error = Error;
+
+    fn run(self, _cx: &Ctx) -> Result<(), Error> {
+        Ok(std::fs::write(self.path, "")?)
     }
 }

@@ -25,7 +25,7 @@ use crate::sys;
 pub struct Report {
     /// Tasks that were accepted over the engine's life.
     pub submitted: u64,
-    /// Tasks that were cancelled because the grace time was over.
+    /// Tasks that had not ended when the grace time was over: they were cancelled, or asked to stop.
     pub cancelled: usize,
     /// Threads of the pool are still running a job that did not end: nobody can kill them.
     pub threads_left: bool,
@@ -97,12 +97,12 @@ impl Shared {
             task.core().ask_to_stop();
         }
         let ended = self.threads.close(until);
-        cancelled += waiting.len() + self.cancel_late();
+        cancelled += waiting.len() + running.len() + self.cancel_late();
         Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
     }
 
     /// What is still queued or running when the threads were waited for, or is queued afterwards:
-    /// their threads may run for ever, their callers need not wait for it.
+    /// their threads may run for ever, their callers need not wait for it. How many were queued.
     pub(super) fn cancel_late(&self) -> usize {
         self.has_ended.store(true, Ordering::Relaxed);
         // Pairs with the fence in `Threads::push`: a task is seen here, or its submitter sees
@@ -112,6 +112,6 @@ impl Shared {
         for task in late.iter().chain(&running) {
             task.settle_failure(TaskError::Cancelled);
         }
-        late.len() + running.len()
+        late.len()
     }
 }
