@@ -222,8 +222,9 @@ impl Threads {
             if core.is_settled() || self.budget.is_held_here() {
                 return;
             }
-            // The thread that was woken for it may be waiting for this very core.
-            if round % 64 == 0 {
+            // The thread that was woken for it may be waiting for this very core. Where none was,
+            // all are at work, and a yield would cost the caller a whole time slice.
+            if round % 64 == 0 && self.sleep.has_searchers() {
                 std::thread::yield_now();
             }
             std::hint::spin_loop();

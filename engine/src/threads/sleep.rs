@@ -72,6 +72,11 @@ impl Sleep {
         while self.wake_one() {}
     }
 
+    /// Some thread is awake, or about to be, without a task. A hint.
+    pub(super) fn has_searchers(&self) -> bool {
+        self.searching.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn begin_search(&self) {
         self.searching.fetch_add(1, Ordering::Relaxed);
     }
