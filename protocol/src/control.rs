@@ -69,8 +69,6 @@ pub enum ToForkserver {
         /// What it may use.
         limits: WorkerLimits,
     },
-    /// Kill a worker and everything in its process group.
-    Kill(WorkerId),
 }
 
 /// Forkserver → host.
@@ -159,8 +157,6 @@ pub enum ToWorker {
         /// Bytes.
         len: u64,
     },
-    /// Leave.
-    Bye,
 }
 
 /// Worker → host.
@@ -238,7 +234,6 @@ mod tests {
             umask: 0o22,
         });
         check(&ToForkserver::Spawn { id: ID, limits });
-        check(&ToForkserver::Kill(ID));
         check(&FromForkserver::Failed { stage: StartStage::Preload, message: message.clone() });
         check(&FromForkserver::Forked { id: ID, pid: 4 });
         check(&FromForkserver::ForkFailed { id: ID, errno: 11 });
@@ -246,7 +241,6 @@ mod tests {
         check(&FromForkserver::Exited { id: ID, exit: Exit::Code(-1) });
         check(&ToWorker::Lane { lane: 7, incarnation: 8 });
         check(&ToWorker::Payload { seq: 9, len: 1 << 40 });
-        check(&ToWorker::Bye);
         check(&FromWorker::Ready { pid: 5 });
         check(&FromWorker::Failed { stage: StartStage::Worker, message });
     }

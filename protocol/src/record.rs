@@ -31,8 +31,6 @@ use crate::sync::{AtomicU64, Ordering};
 pub mod record_kind {
     /// A [`ProgressRecord`](crate::ProgressRecord).
     pub const PROGRESS: u8 = 1;
-    /// A line of text for the host's log.
-    pub const LOG: u8 = 2;
 }
 
 /// How far a task is.

@@ -170,11 +170,6 @@ impl Forkserver {
                         self.spawn(id, limits, fds);
                     }
                 }
-                Ok(ToForkserver::Kill(id)) => {
-                    if let Some(child) = self.children.iter().find(|child| child.id == id) {
-                        process::kill_group(child.pid);
-                    }
-                }
                 _ => return false,
             }
         }
