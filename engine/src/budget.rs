@@ -96,12 +96,13 @@ impl Budget {
         self.cores
     }
 
-    /// Adds a member; it leaves when its `Weak` is dead.
+    /// Adds a member; it leaves when it has dropped what this returns. (Its `Weak` says nothing
+    /// before it is constructed, and another may join meanwhile.)
     pub(crate) fn join(&self, member: Weak<dyn TokenUser>) -> Appetite {
         let flag = Arc::new(AtomicBool::new(false));
         let mut members = self.members.lock();
-        members.list.retain(|(flag, member)| {
-            let alive = member.strong_count() > 0;
+        members.list.retain(|(flag, _)| {
+            let alive = Arc::strong_count(flag) > 1;
             // Pairs with the swap in `take_or_wait`.
             if !alive && flag.swap(false, Ordering::SeqCst) {
                 self.hungry_count.fetch_sub(1, Ordering::SeqCst); // pairs with `take_or_wait`
@@ -238,5 +239,87 @@ impl Budget {
 impl std::fmt::Debug for Budget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Budget").field("cores", &self.cores).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts how often it is called, and has an appetite as a pool does.
+    struct Member {
+        appetite: Appetite,
+        calls: AtomicUsize,
+    }
+
+    impl Member {
+        fn new(budget: &Budget, meanwhile: impl FnOnce()) -> Arc<Self> {
+            Arc::new_cyclic(|weak: &Weak<Self>| {
+                let appetite = budget.join(weak.clone() as Weak<dyn TokenUser>);
+                meanwhile();
+                Self { appetite, calls: AtomicUsize::new(0) }
+            })
+        }
+
+        fn calls(&self) -> usize {
+            self.calls.load(Ordering::Relaxed)
+        }
+    }
+
+    impl TokenUser for Member {
+        fn token_is_free(&self) {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_member_that_joins_while_another_is_made_is_called_and_so_is_the_other() {
+        let budget = Budget::new(1);
+        let mut second = None;
+        let first = Member::new(&budget, || second = Some(Member::new(&budget, || {})));
+        let second = second.unwrap();
+        assert!(budget.take());
+        assert!(!budget.take_or_wait(&first.appetite));
+        assert!(!budget.take_or_wait(&second.appetite));
+        budget.give_back();
+        budget.pass_on();
+        assert_eq!((first.calls(), second.calls()), (1, 1));
+    }
+
+    #[test]
+    fn turns_go_round_and_the_dead_are_passed_over() {
+        let budget = Budget::new(1);
+        let members: Vec<_> = (0..3).map(|_| Member::new(&budget, || {})).collect();
+        for _ in 0..2 {
+            for member in &members {
+                budget.wait_for_turn(&member.appetite);
+            }
+            (0..3).for_each(|_| budget.pass_on());
+        }
+        assert!(members.iter().all(|member| member.calls() == 2));
+        members.iter().for_each(|member| budget.wait_for_turn(&member.appetite));
+        let last = Arc::clone(&members[2]);
+        drop(members);
+        budget.pass_on();
+        assert_eq!(last.calls(), 3);
+        assert!(!budget.is_wanted_by_others(&last.appetite));
+    }
+
+    #[test]
+    fn a_held_token_is_lent_while_its_task_waits() {
+        let budget = Budget::new(1);
+        assert!(budget.take());
+        budget.hold(|| {
+            assert!(budget.is_held_here());
+            budget.while_waiting(|| {
+                assert!(!budget.is_held_here());
+                assert!(budget.take(), "somebody else has it");
+            });
+            assert!(budget.is_held_here());
+        });
+        budget.give_back();
+        assert!(!budget.take(), "the one that was taken meanwhile is still out");
+        budget.give_back();
+        assert!(budget.take());
     }
 }
