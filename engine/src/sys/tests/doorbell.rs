@@ -26,7 +26,9 @@ fn a_sleeper_is_woken_through_another_mapping() {
     let (mine, fd) = Segment::create("test", 4096, 4096).unwrap();
     seal_response(&fd).unwrap();
     let theirs = Segment::map(fd.as_fd(), 4096, Access::ReadWrite).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
     let sleeper = thread::spawn(move || {
+        tell.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
         let word = &theirs.words(64..72)[0];
         // Acquire pairs with the Release store below.
         while word.load(Ordering::Acquire) == 0 {
@@ -34,8 +36,13 @@ fn a_sleeper_is_woken_through_another_mapping() {
         }
         word.load(Ordering::Relaxed)
     });
-    // Most likely asleep by now; if not, the change is seen instead.
-    thread::sleep(Duration::from_millis(20));
+    // Asleep, most likely on the word; if not, the change is seen instead.
+    let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap());
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+        assert!(std::time::Instant::now() < deadline, "the thread falls asleep");
+        thread::yield_now();
+    }
     let word = &mine.words(64..72)[0];
     word.store((7 << 32) | 1, Ordering::Release); // pairs with the Acquire load above
     futex_wake(word);

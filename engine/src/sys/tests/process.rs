@@ -23,7 +23,7 @@ fn end_of(pid: u32) -> Exit {
 }
 
 fn sleep_long() -> i32 {
-    std::thread::sleep(Duration::from_secs(20));
+    std::thread::park_timeout(Duration::from_secs(20));
     0
 }
 
