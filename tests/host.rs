@@ -15,6 +15,7 @@ fn app() -> App {
         .function("flood", flood)
         .function("leave_child", leave_child)
         .function("surroundings", surroundings)
+        .function("large", large)
         .preload(preload)
         .each_process(each_process)
 }
@@ -36,6 +37,11 @@ fn surroundings(_: ()) -> Result<String, Error> {
     let umask = umask.split_whitespace().last().unwrap_or_default();
     let weather = std::env::var("HOST_WEATHER").unwrap_or_default();
     Ok(format!("{} {umask} {weather}", std::env::current_dir()?.display()))
+}
+
+/// An output that travels by a descriptor.
+fn large(_: ()) -> Result<amphi::Bytes, Error> {
+    Ok(vec![1; 2 << 20].into())
 }
 
 /// Writes so many MiB to standard error, then some last words, and aborts.
@@ -109,6 +115,10 @@ fn main() {
     if mode == "large" {
         grow();
     }
+    if mode == "threadless" {
+        let engine = app().engine().place(Placement::Thread).cores(1).start().expect("no need");
+        return once(&engine);
+    }
     let mut builder = app().engine().place(Placement::Process).cores(2);
     if let Ok(text) = std::env::var("HOST_START_TIMEOUT_MS") {
         let ms = text.parse().expect("a number of milliseconds");
@@ -141,6 +151,7 @@ fn main() {
                 say(&format!("{told:?} {:?}", engine.worker_pids()));
             }
         }
+        "starved" => starve(&engine),
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),
         "where" => {
@@ -191,6 +202,27 @@ fn take_a_flood(engine: &Engine) {
     }
     say(&format!("grew {} KiB", resident_kib().saturating_sub(before)));
     say(&format!("neighbour {:?}", neighbour.join().ok()));
+}
+
+/// Takes every descriptor there is, asks for one that has to arrive, and lets them go.
+fn starve(engine: &Engine) {
+    assert_eq!(engine.call(large, ()).join().map(|bytes| bytes.len()), Ok(2 << 20));
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    match engine.call(large, ()).join_timeout(Duration::from_secs(20)) {
+        Ok(Ok(bytes)) => say(&format!("starved: {} bytes", bytes.len())),
+        Ok(Err(error)) => say(&format!("starved: error {error}")),
+        Err(_) => say("starved: no outcome"),
+    }
+    drop(taken);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while engine.call(large, ()).join().is_err() {
+        assert!(std::time::Instant::now() < deadline, "it serves again");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    say("fed");
 }
 
 /// Tells the worker's child, then ends as the line of input says.

@@ -172,10 +172,16 @@ impl Budget {
         if !self.is_held_here() {
             return wait();
         }
+        struct TakeAgain<'a>(&'a Budget);
+        impl Drop for TakeAgain<'_> {
+            fn drop(&mut self) {
+                self.0.free.fetch_sub(1, Ordering::SeqCst); // pairs with the add in `give_back`
+            }
+        }
         let _marked = Held::mark(0);
         self.give_back();
+        let _again = TakeAgain(self); // also where `wait` unwinds
         wait();
-        self.free.fetch_sub(1, Ordering::SeqCst); // pairs with the add in `give_back`
     }
 
     fn address(&self) -> usize {

@@ -281,6 +281,8 @@ pub enum Reason {
     Unsupported(&'static str),
     /// No worker can be started; the text says what the last attempt met.
     NoWorkers(String),
+    /// The system gave the engine not one thread, or the engine has ended.
+    NoThreads,
 }
 
 impl Reason {
@@ -312,6 +314,10 @@ impl fmt::Display for Reason {
                  payload_bytes_max(..) or send less"
             ),
             Self::Unsupported(text) => f.write_str(text),
+            Self::NoThreads => f.write_str(
+                "the engine has no thread; raise the limit on processes and threads (ulimit -u) \
+                 and start another engine",
+            ),
             Self::NoWorkers(text) => {
                 write!(f, "no worker can be started: {text}; mend that, or use Placement::Thread")
             }

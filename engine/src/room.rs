@@ -82,11 +82,15 @@ impl Room {
         }
         // Pairs with the loads of whoever tried meanwhile and counted this try as a task.
         self.entered.fetch_sub(1, Ordering::SeqCst);
+        self.wake_if_there_is_room();
+        false
+    }
+
+    fn wake_if_there_is_room(&self) {
         // Pairs with the add in `take`.
         if self.waiting.load(Ordering::SeqCst) > 0 && self.waiting_tasks() < self.max {
             self.wake_one();
         }
-        false
     }
 
     fn left(&self) -> u64 {
@@ -187,8 +191,7 @@ impl Room {
 }
 
 /// A waiter's place in the line. One that was woken and found no room has it again, at the head:
-/// a wake is for one try. Only a waiter that leaves the line with a wake it did not use hands that
-/// wake on.
+/// a wake is for one try. A waiter that leaves the line wakes the next one if there is room still.
 struct Place<'a> {
     room: &'a Room,
     ticket: Option<u64>,
@@ -231,16 +234,81 @@ impl<'a> Place<'a> {
             self.room.waiting.fetch_sub(1, Ordering::SeqCst); // pairs with the load in `leave`
         }
         drop(waiters);
-        // Woken since the last try: that wake is somebody else's. The load pairs with the add in
-        // `take`.
-        if own.is_none() && self.room.waiting.load(Ordering::SeqCst) > 0 {
-            self.room.wake_one();
-        }
+        drop(own);
+        // It may have been woken and have taken no room, because it was refused or gave up.
+        self.room.wake_if_there_is_room();
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn stand_in_line(room: &Room, count: usize) {
+        while room.waiting.load(Ordering::SeqCst) < count {
+            thread::yield_now();
+        }
+    }
+
+    /// The first in line is woken and then refused for another reason: its wake is not lost.
+    #[test]
+    fn a_waiter_that_takes_no_room_leaves_it_to_the_next() {
+        let (room, refused) = (Arc::new(Room::new(1)), Arc::new(AtomicBool::new(false)));
+        assert!(room.enter());
+        let (tell, told) = mpsc::channel();
+        let first = {
+            let (room, refused) = (Arc::clone(&room), Arc::clone(&refused));
+            move || room.wait_blocking(|| refused.load(Ordering::SeqCst).then_some(()))
+        };
+        let first = thread::spawn(first);
+        stand_in_line(&room, 1);
+        let second = Arc::clone(&room);
+        thread::spawn(move || {
+            let entered = second.wait_blocking(|| second.enter().then_some(true));
+            tell.send(entered)
+        });
+        stand_in_line(&room, 2);
+        refused.store(true, Ordering::SeqCst);
+        room.leave();
+        first.join().unwrap();
+        assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(true), "the second one enters");
+        assert_eq!(room.waiting_tasks(), 1);
+    }
+
+    #[test]
+    fn as_many_as_the_bound_enter_and_the_line_is_kept() {
+        let room = Arc::new(Room::new(2));
+        assert!(room.enter() && room.enter() && !room.enter());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let waiters: Vec<_> = (0..3)
+            .map(|number| {
+                let (own, order) = (Arc::clone(&room), Arc::clone(&order));
+                let waiter = thread::spawn(move || {
+                    own.wait_blocking(|| own.enter().then(|| order.lock().push(number)));
+                });
+                stand_in_line(&room, number + 1);
+                waiter
+            })
+            .collect();
+        for done in 1..=3 {
+            room.leave();
+            while order.lock().len() < done {
+                thread::yield_now();
+            }
+        }
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        assert_eq!(*order.lock(), [0, 1, 2]);
+        assert_eq!((room.waiting_tasks(), room.accepted()), (2, 5));
     }
 }

@@ -21,6 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use self::sleep::Sleep;
 use crate::budget::{Appetite, Budget, TokenUser};
 use crate::ctx::{Ctx, Signals};
+use crate::error::{Reason, TaskError};
 use crate::home::Home;
 use crate::limits::STACK_BYTES;
 use crate::policy::Placement;
@@ -91,19 +92,24 @@ impl Threads {
         })
     }
 
-    /// Queues a task and sees to it that somebody looks.
+    /// Queues a task and sees to it that somebody looks. Where the system gave no thread at all,
+    /// the task is told at once.
     #[inline]
     pub(crate) fn push(self: &Arc<Self>, task: Shared) {
-        if !self.is_started.load(Ordering::Relaxed) {
-            self.start();
+        if !self.is_started.load(Ordering::Relaxed) && !self.start() {
+            if task.core().claim() {
+                self.room.leave();
+            }
+            return task.settle_failure(TaskError::Rejected(Reason::NoThreads));
         }
         self.push_again(task);
     }
 
+    /// False: there is no thread, and there will be none.
     #[cold]
-    fn start(self: &Arc<Self>) {
+    fn start(self: &Arc<Self>) -> bool {
         let mut starting = self.starting.lock();
-        let Some(parkers) = starting.take() else { return };
+        let Some(parkers) = starting.take() else { return *self.alive.lock() > 0 };
         for (index, parker) in parkers.into_iter().enumerate() {
             let pool = Arc::clone(self);
             *self.alive.lock() += 1;
@@ -112,11 +118,13 @@ impl Threads {
                 .stack_size(STACK_BYTES)
                 .spawn(move || pool.run(index, &parker));
             if thread.is_err() {
-                // Fewer threads serve the same queue; without any, callers run tasks in `help`.
+                // Fewer threads serve the same queue.
                 *self.alive.lock() -= 1;
             }
         }
-        self.is_started.store(true, Ordering::Relaxed);
+        let some = *self.alive.lock() > 0;
+        self.is_started.store(some, Ordering::Relaxed);
+        some
     }
 
     /// One thread's life.
@@ -130,8 +138,12 @@ impl Threads {
                 self.budget.give_back();
                 self.search();
             }
-            if self.is_closing.load(Ordering::Relaxed) && self.injector.is_empty() {
-                break;
+            if self.is_closing.load(Ordering::Relaxed) {
+                if self.injector.is_empty() {
+                    break;
+                }
+                // The cores are with others: the last tasks wait for one, this thread for them.
+                std::thread::park_timeout(Duration::from_millis(1));
             }
             let may_go_on = || !self.injector.is_empty() && !self.appetite.is_hungry();
             let closing = || self.is_closing.load(Ordering::Relaxed);

@@ -343,6 +343,35 @@ fn few_descriptors_are_enough() {
     assert_eq!(run(&mut command), "output 42\ndone\n");
 }
 
+/// A host without a free descriptor cannot take a large output: that is an error, never an output
+/// without its bytes; and it is over when there are descriptors again.
+#[test]
+fn a_host_without_descriptors_gives_no_wrong_output() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" starved", HOST]);
+    let said = run(&mut command);
+    assert!(said.starts_with("starved: error "), "{said}");
+    assert!(said.ends_with("fed\ndone\n"), "{said}");
+}
+
+#[test]
+fn a_host_that_gets_no_thread_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can take on the identity of a user without processes");
+        return;
+    }
+    // A user of its own, whose limit is reached by the host's first thread.
+    let copy = std::env::temp_dir().join(format!("amphi-threadless-{}", std::process::id()));
+    std::fs::copy(HOST, &copy).unwrap();
+    let user = 3_500_000_000_u32 + std::process::id();
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    command.args(["prlimit", "--nproc=1"]).arg(&copy).arg("threadless");
+    let said = run(&mut command);
+    assert!(said.starts_with("error the engine has no thread"), "{said}");
+    std::fs::remove_file(&copy).unwrap();
+}
+
 #[test]
 fn a_large_host_with_many_threads_starts_workers() {
     assert_eq!(run(&mut host("large")), "output 42\ndone\n");

@@ -96,7 +96,13 @@ impl Port for Shared {
         self.room.leave();
         match (core.placement(), &self.processes) {
             (Some(Placement::Process), Some(processes)) => processes.forget_one(),
-            _ => self.threads.forget_one(),
+            _ => {
+                self.threads.forget_one();
+                // It may have queued tasks anew beside the engine's end, as a submission may.
+                if self.has_ended.load(Ordering::Relaxed) {
+                    self.cancel_late();
+                }
+            }
         }
     }
 

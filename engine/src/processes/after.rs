@@ -92,16 +92,18 @@ impl After {
         }
     }
 
-    /// The same for the supervisor, who must not stand still for the copy of a large input.
+    /// The same for the supervisor, who must not stand still for the copy of a large input or
+    /// output.
     pub(super) fn run_beside(mut self, pool: &Arc<Processes>) {
-        let (slow, quick) = self.sends.drain(..).partition(Sending::is_slow);
-        self.sends = quick;
+        let mut slow = Self::default();
+        (slow.sends, self.sends) = self.sends.drain(..).partition(Sending::is_slow);
+        let is_large = |finished: &Finished| matches!(finished.source, Source::Memfd { .. });
+        (slow.finished, self.finished) = self.finished.drain(..).partition(is_large);
         self.run(pool);
-        let slow: Vec<Sending> = slow;
-        if slow.is_empty() {
+        if slow.sends.is_empty() && slow.finished.is_empty() {
             return;
         }
-        let later = Arc::new(Mutex::new(Self { sends: slow, ..Self::default() }));
+        let later = Arc::new(Mutex::new(slow));
         let (own, copier) = (Arc::clone(&later), Arc::clone(pool));
         let copy = move || std::mem::take(&mut *own.lock()).run(&copier);
         if std::thread::Builder::new().name("amphi-copy".to_owned()).spawn(copy).is_err() {
@@ -159,11 +161,15 @@ fn settle(pool: &Processes, finished: Finished) {
             task.settle_reply(kind, bytes);
         }
         Source::Lost(message) => task.settle_failure(TaskError::Lost { message }),
-        Source::Memfd { fd, len } => match read_sealed(std::os::fd::AsFd::as_fd(&fd), len) {
-            Ok(bytes) => task.settle_reply(kind, bytes),
-            Err(error) => task.settle_failure(TaskError::Lost {
-                message: format!("the worker's large output could not be read: {error}"),
-            }),
-        },
+        Source::Memfd { fd, len } => {
+            let read = read_sealed(std::os::fd::AsFd::as_fd(&fd), len);
+            drop(fd); // before its caller goes on
+            match read {
+                Ok(bytes) => task.settle_reply(kind, bytes),
+                Err(error) => task.settle_failure(TaskError::Lost {
+                    message: format!("the worker's large output could not be read: {error}"),
+                }),
+            }
+        }
     }
 }

@@ -110,6 +110,7 @@ impl Supervisor {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
         let mut inner = pool.inner.lock();
+        let mut unwatched = Vec::new();
         if !inner.closing {
             after.notes.push("the forkserver died; it and its workers are replaced".to_owned());
         }
@@ -117,15 +118,25 @@ impl Supervisor {
             let seat = &mut inner.seats[index as usize];
             let Some(link) = &mut seat.link else { continue };
             link.orphaned = true;
-            let unborn = matches!(seat.state, SeatState::Starting { .. }) && link.pidfd.is_none();
-            if unborn {
-                self.pool.vacate(&mut inner, index, Death::Ordered, String::new(), &mut after);
-            } else {
-                self.bury(&mut inner, index, &mut after);
+            let (is_known, generation) = (link.pidfd.is_some(), seat.generation);
+            match seat.state {
+                SeatState::Starting { .. } if !is_known => {
+                    self.pool.vacate(&mut inner, index, Death::Ordered, String::new(), &mut after);
+                }
+                // The word of its birth was lost, and so will be that of its death. It may live
+                // on for a moment: what it has not started is taken back from it first.
+                SeatState::Ready if !is_known => {
+                    pool.take_back_others(&mut inner, index, u64::MAX);
+                    unwatched.push((index, generation));
+                }
+                _ => self.bury(&mut inner, index, &mut after),
             }
         }
         drop(inner);
         after.run_beside(&pool);
+        for (index, generation) in unwatched {
+            self.on_death(index, generation);
+        }
     }
 
     /// A worker never came to be.

@@ -64,6 +64,8 @@ pub(super) struct Link {
     pub(super) start_failure: Option<String>,
     /// Its forkserver is dead: nobody will say how it ended.
     pub(super) orphaned: bool,
+    /// Its end of the socket is closed: it is dying.
+    pub(super) is_deaf: bool,
     /// It was not READY in time.
     pub(super) too_slow: bool,
     /// Tasks that were running when it died, and what their outcome is if that is known already.
@@ -109,6 +111,7 @@ impl Link {
             exit: None,
             start_failure: None,
             orphaned: false,
+            is_deaf: false,
             too_slow: false,
             lost: Vec::new(),
             verdict: None,
@@ -118,7 +121,7 @@ impl Link {
 
     /// It may be given tasks.
     pub(super) fn serves(&self) -> bool {
-        !self.ordered && self.broken.is_none()
+        !self.ordered && !self.is_deaf && self.broken.is_none()
     }
 
     pub(super) fn is_idle(&self) -> bool {

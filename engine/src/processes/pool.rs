@@ -340,7 +340,7 @@ impl Processes {
 
 impl Inner {
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.iter().all(|task| !task.core().is_waiting())
             && self.seats.iter().all(|seat| seat.link.as_ref().is_none_or(|link| link.is_idle()))
     }
 

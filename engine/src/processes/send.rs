@@ -246,12 +246,22 @@ impl Processes {
 }
 
 /// Sends a large input's memfd ahead of the word that speaks of it.
-fn announce(link: &Link, len: u64, fd: &OwnedFd) -> Result<(), Sent> {
+fn announce(link: &mut Link, len: u64, fd: &OwnedFd) -> Result<(), Sent> {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, WouldBlock};
     let message = encode(&ToWorker::Payload { seq: link.host.next_seq(), len });
-    match link.socket.send(&message, &[fd.as_fd()]) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(Sent::NoRoom),
-        Err(error) => Err(Sent::Failed(TaskError::Rejected(Reason::NoWorkers(format!(
+    let Err(error) = link.socket.send(&message, &[fd.as_fd()]) else { return Ok(()) };
+    match error.kind() {
+        // Its control thread only reads: a worker that has left hundreds of messages hangs.
+        WouldBlock => {
+            link.break_off("it does not read its messages".to_owned());
+            Err(Sent::NoRoom)
+        }
+        // It has just died, which will be told; the task goes to another one.
+        BrokenPipe | ConnectionReset | ConnectionRefused => {
+            link.is_deaf = true;
+            Err(Sent::NoRoom)
+        }
+        _ => Err(Sent::Failed(TaskError::Rejected(Reason::NoWorkers(format!(
             "an input of {len} bytes could not be handed over: {error}"
         ))))),
     }
