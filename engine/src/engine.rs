@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::ctx::Ctx;
 use crate::error::{Reason, Rejected, TaskError};
 use crate::job::{CallWork, Job, JobWork, Work};
-use crate::policy::{self, Placement, Route};
+use crate::policy::{Placement, Route};
 use crate::task::{AnyTask, Cell, Core, Port, Task};
 
 pub use self::builder::EngineBuilder;
@@ -247,7 +247,7 @@ impl Engine {
         let port = Arc::clone(shared) as Arc<dyn Port>;
         let cell = Arc::new(Cell::new(core, work));
         let task = Task::new(Arc::clone(&cell) as _, port);
-        match policy::decide(route) {
+        match route.placement {
             Placement::Process => shared.to_process(cell),
             // `run` tries the caller's own thread first, and nobody is woken for it.
             _ if options.run && shared.threads.run_now(&(Arc::clone(&cell) as _)) => {}

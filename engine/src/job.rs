@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ctx::Ctx;
+use crate::limits::Limits;
 use crate::policy::Placement;
 
 pub(crate) use self::codec::{decode, decode_owned, encode};
@@ -98,12 +99,25 @@ pub struct Spec {
     pub(crate) threads_only: bool,
     pub(crate) no_caller_run: bool,
     pub(crate) place: Option<Placement>,
+    pub(crate) one_shot: bool,
+    pub(crate) blocking: bool,
+    pub(crate) key: Option<&'static str>,
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Spec {
     /// No needs: the engine chooses.
     pub const fn new() -> Self {
-        Self { isolated: false, threads_only: false, no_caller_run: false, place: None }
+        Self {
+            isolated: false,
+            threads_only: false,
+            no_caller_run: false,
+            place: None,
+            one_shot: false,
+            blocking: false,
+            key: None,
+            limits: None,
+        }
     }
 
     /// Never on a thread of the host: the job may crash, leak, or call code that is not
@@ -127,6 +141,45 @@ impl Spec {
     #[must_use]
     pub const fn no_caller_run(mut self) -> Self {
         self.no_caller_run = true;
+        self
+    }
+
+    /// The job calls code that must not run twice at a time in one process: a C library with
+    /// globals, for which `key` stands. Of all tasks with this key at most one runs at a time in
+    /// each process: one after another on the host's threads, side by side in workers. A task that
+    /// waits for its key keeps no core busy. In [`Placement::Auto`] the engine finds out whether
+    /// workers are worth it.
+    ///
+    /// The lock is the engine's own: it knows nothing of calls that a program makes beside it.
+    #[must_use]
+    pub const fn not_thread_safe(mut self, key: &'static str) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Each task gets a worker that has run nothing before, which is ended afterwards: for code
+    /// that leaves traces (changed globals, leaks, a changed directory). Needs a process.
+    #[must_use]
+    pub const fn one_shot(mut self) -> Self {
+        self.one_shot = true;
+        self
+    }
+
+    /// The job mostly waits (for a disk, a network, a child program): it keeps no core busy, and
+    /// runs beside those that do, on threads of their own, at most
+    /// [`blocking_threads`](crate::EngineBuilder::blocking_threads) at a time. It never goes to a
+    /// process unless a need or the task says so.
+    #[must_use]
+    pub const fn blocking(mut self) -> Self {
+        self.blocking = true;
+        self
+    }
+
+    /// Resource limits of the worker that runs the job, in place of the engine's. Needs a
+    /// process.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
         self
     }
 

@@ -47,7 +47,7 @@ mod home;
 mod job;
 mod limits;
 mod outcome;
-mod policy;
+pub mod policy;
 mod room;
 mod task;
 

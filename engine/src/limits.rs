@@ -71,9 +71,10 @@ pub(crate) struct Terms {
 /// let limits = amphi::Limits::new().memory(512 << 20).nofile(256);
 /// # let _ = limits;
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     pub(crate) memory: Option<u64>,
+    pub(crate) cpu: Option<Duration>,
     pub(crate) nofile: Option<u64>,
     pub(crate) fsize: Option<u64>,
     pub(crate) core: Option<u64>,
@@ -81,36 +82,44 @@ pub struct Limits {
 
 impl Limits {
     /// No limits.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { memory: None, cpu: None, nofile: None, fsize: None, core: None }
     }
 
     /// Bytes of private memory (heap, stacks) that a worker may use above what it was forked
     /// with (`RLIMIT_DATA`). An allocation above it fails, which in most programs aborts the
     /// worker: the task is `Crashed { oom: true, .. }`.
     #[must_use]
-    pub fn memory(mut self, bytes: u64) -> Self {
+    pub const fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
+        self
+    }
+
+    /// Processor time of one task (`RLIMIT_CPU`, whole seconds, rounded up). Beyond it the worker
+    /// is ended by SIGXCPU: the task is `Crashed`.
+    #[must_use]
+    pub const fn cpu(mut self, time: Duration) -> Self {
+        self.cpu = Some(time);
         self
     }
 
     /// Open descriptors (`RLIMIT_NOFILE`).
     #[must_use]
-    pub fn nofile(mut self, count: u64) -> Self {
+    pub const fn nofile(mut self, count: u64) -> Self {
         self.nofile = Some(count);
         self
     }
 
     /// Bytes of the largest file a worker may write (`RLIMIT_FSIZE`).
     #[must_use]
-    pub fn fsize(mut self, bytes: u64) -> Self {
+    pub const fn fsize(mut self, bytes: u64) -> Self {
         self.fsize = Some(bytes);
         self
     }
 
     /// Bytes of a core dump (`RLIMIT_CORE`); 0 forbids them, which is what happens unless set.
     #[must_use]
-    pub fn core(mut self, bytes: u64) -> Self {
+    pub const fn core(mut self, bytes: u64) -> Self {
         self.core = Some(bytes);
         self
     }

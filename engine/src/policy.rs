@@ -1,254 +1,272 @@
-//! Where a task may run and where it does: pure functions of what is known, no clock, no lock.
+//! Where tasks run: what their needs leave open ([`route`](self::route), hard rules), and what is
+//! decided for the rest by measured cost ([`Policy`]).
 //!
-//! A task's *route* is what its needs leave open, settled when it is submitted so that a
-//! contradiction is refused there. The *placement* is bound when a core is free for it.
+//! Everything here is a function of what it is told: no clock, no lock, no random number. The same
+//! code decides in the engine and in the simulator (`tests/sim`).
+//!
+//! Reading order: this file, `route.rs`, `adaptive.rs`, `class.rs`.
 
-use std::str::FromStr;
+use std::fmt;
+use std::time::Duration;
 
-use crate::error::Reason;
-use crate::job::Spec;
+pub use self::adaptive::{Adaptive, Tuning};
+pub use self::fixed::{AlwaysProcess, AlwaysThread};
+pub use self::route::Placement;
+pub(crate) use self::route::{Request, Route, route};
 
-/// Where one task runs.
+mod adaptive;
+mod class;
+mod fixed;
+mod route;
+
+/// Decides where tasks run that may go either way, and learns from what they cost.
 ///
-/// Needs come first. [`Spec::isolated`] and [`kill_after`](crate::TaskBuilder::kill_after) need a
-/// process, closures and [`Spec::threads_only`] a thread; where needs contradict each other, or the
-/// task's own `place(..)` contradicts one, the task is refused
-/// ([`Contradiction`](Reason::Contradiction)), and any weaker wish is passed over. A task without
-/// needs goes where the first of these says:
-///
-/// 1. the task, by [`TaskBuilder::place`](crate::TaskBuilder::place);
-/// 2. the environment variable `AMPHI_PLACE`, which is `auto`, `thread` or `process`, is read when
-///    an engine starts, and fails that start where it is anything else;
-/// 3. the job, by [`Spec::place`];
-/// 4. the engine, by [`EngineBuilder::place`](crate::EngineBuilder::place).
-///
-/// `Auto` says nothing: it leaves the answer to the next, and after the last it is a thread. A
-/// task whose answer is `Process`, in an engine without processes, is refused
-/// ([`Unsupported`](Reason::Unsupported)), be it a need or a wish.
+/// It is given to [`EngineBuilder::policy`](crate::EngineBuilder::policy); [`Adaptive`] is what an
+/// engine uses unless told otherwise. What must not be decided by cost (isolation, `kill_after`,
+/// closures, a job's crashes) never gets here. A policy is asked for many tasks of a class at once
+/// and from any thread, one call at a time; it must be quick and must not block. One that panics,
+/// or gives a decision for no task, is replaced by `Adaptive`, which a warning tells.
 ///
 /// ```
-/// use amphi::Placement;
+/// use std::time::Duration;
+/// use amphi::policy::{Class, Decision, Event, Placement, Policy, Why};
 ///
-/// assert_eq!("process".parse::<Placement>(), Ok(Placement::Process)); // as in AMPHI_PLACE
-/// assert_eq!(Placement::Thread.to_string(), "thread");
-/// assert_eq!(Placement::default(), Placement::Auto);
+/// /// Everything above 64 KiB on threads, the rest in processes.
+/// struct BySize;
+///
+/// impl Policy for BySize {
+///     fn decide(&mut self, class: Class, _now: Duration) -> Decision {
+///         let large = class.bytes_from() >= 64 << 10;
+///         let place = if large { Placement::Thread } else { Placement::Process };
+///         Decision::new(place, Why::Fixed, 1000)
+///     }
+///     fn observe(&mut self, _event: &Event, _now: Duration) -> bool {
+///         false
+///     }
+/// }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Placement {
-    /// The engine decides, as told above: on a thread, where nothing says otherwise.
-    #[default]
-    Auto,
-    /// On a thread of the host.
-    Thread,
-    /// In a worker process.
-    Process,
-}
+pub trait Policy: Send + 'static {
+    /// The place of the class's next tasks, [`Decision::tasks`] of them. `now` is a monotonic
+    /// clock.
+    fn decide(&mut self, class: Class, now: Duration) -> Decision;
 
-impl FromStr for Placement {
-    type Err = String;
+    /// Something happened. True: decisions that were given for the event's class (for any class,
+    /// where it has none) are void, ask again.
+    fn observe(&mut self, event: &Event, now: Duration) -> bool;
 
-    /// `auto`, `thread` or `process`, in lower case.
-    ///
-    /// # Errors
-    /// A text that names the three, for anything else.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "thread" => Ok(Self::Thread),
-            "process" => Ok(Self::Process),
-            other => Err(format!("{other:?} is no placement; use auto, thread or process")),
-        }
+    /// What is known of a class, for [`Engine::explain`](crate::Engine::explain); `None` where the
+    /// policy keeps no account.
+    fn estimate(&self, class: Class) -> Option<Estimate> {
+        let _ = class;
+        None
     }
 }
 
-impl std::fmt::Display for Placement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Tasks that are decided alike: those of one job whose inputs are about as long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Class {
+    /// Which job: its number in the order of registration.
+    pub job: u32,
+    /// Which of the [`SIZES`](Class::SIZES): each is four times the one before.
+    pub size: u8,
+}
+
+impl Class {
+    /// How many size classes there are.
+    pub const SIZES: usize = 33;
+
+    /// The class of a task of `job` whose encoded input has (about) `bytes`.
+    ///
+    /// ```
+    /// use amphi::policy::Class;
+    /// let class = Class::of(0, 100_000);
+    /// assert_eq!((class.bytes_from(), class.bytes_to()), (65_535, 262_143));
+    /// ```
+    pub const fn of(job: u32, bytes: u64) -> Self {
+        let log2 = 64 - bytes.saturating_add(1).leading_zeros() - 1;
+        // At most 63 / 2.
+        Self { job, size: (log2 / 2) as u8 }
+    }
+
+    /// The shortest input of the class, in bytes.
+    pub const fn bytes_from(self) -> u64 {
+        if self.size >= 32 { u64::MAX } else { (1 << (2 * self.size)) - 1 }
+    }
+
+    /// The first length beyond the class, in bytes.
+    pub const fn bytes_to(self) -> u64 {
+        if self.size >= 31 { u64::MAX } else { (1 << (2 * (self.size + 1))) - 1 }
+    }
+}
+
+/// What a policy answers: where the next tasks of a class go, and why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision {
+    /// Where they go. `Auto` is no answer.
+    pub placement: Placement,
+    /// Why.
+    pub why: Why,
+    /// So many of them, the first ones, go to the other place, to learn what it costs. A task that
+    /// is urgent is never among them.
+    pub probes: u32,
+    /// For how many tasks this holds, probes included; then the policy is asked again. 0 is no
+    /// answer.
+    pub tasks: u32,
+    /// What it is based on.
+    pub estimate: Option<Estimate>,
+}
+
+impl Decision {
+    /// A decision without probes, based on no figures.
+    pub const fn new(placement: Placement, why: Why, tasks: u32) -> Self {
+        Self { placement, why, probes: 0, tasks, estimate: None }
+    }
+
+    /// It names a place, and tasks that it is for.
+    pub(crate) const fn is_sound(&self) -> bool {
+        !matches!(self.placement, Placement::Auto) && self.tasks > 0 && self.probes <= self.tasks
+    }
+}
+
+/// Why a task runs where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Why {
+    /// A need of the job, an option of the task or a setting: see [`Placement`].
+    Rule,
+    /// Measured cost.
+    Cost,
+    /// Both places are not known yet: the place where tasks start.
+    Start,
+    /// To learn what the other place costs.
+    Probe,
+    /// The policy looks at nothing.
+    Fixed,
+    /// The job has ended workers lately.
+    Crashes,
+    /// No worker can be had, or the input does not fit through a lane.
+    NoProcess,
+    /// A thread of the host is waiting for its key.
+    Key,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Auto => "auto",
-            Self::Thread => "thread",
-            Self::Process => "process",
+            Self::Rule => "rule",
+            Self::Cost => "cost",
+            Self::Start => "start",
+            Self::Probe => "probe",
+            Self::Fixed => "fixed",
+            Self::Crashes => "crashes",
+            Self::NoProcess => "no process",
+            Self::Key => "key",
         })
     }
 }
 
-/// What may decide a task's place, strongest first.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Request {
-    /// The task's own `place(..)`.
-    pub(crate) task: Option<Placement>,
-    /// The job's needs and preference.
-    pub(crate) spec: Spec,
-    /// `AMPHI_PLACE`.
-    pub(crate) environment: Option<Placement>,
-    /// The engine's default.
-    pub(crate) engine: Placement,
-    /// The task has a hard clock.
-    pub(crate) kill_after: bool,
-    /// The task is a closure: it cannot leave the process.
-    pub(crate) closure: bool,
-    /// This engine can have workers.
-    pub(crate) processes: bool,
+/// What a policy is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// What handing a task over costs on this machine, measured with empty jobs.
+    Calibrated(Costs),
+    /// A task ended by itself.
+    Ran(Ran),
 }
 
-/// What a task's needs leave open, with the rule that decided, for [`Task::explain`](crate::Task::explain).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) placement: Placement,
-    pub(crate) rule: &'static str,
+/// What handing a task over costs, beside the job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// On a thread, in ns.
+    pub thread_ns: f64,
+    /// Through a worker, in ns.
+    pub process_ns: f64,
+    /// For each byte of input and output that goes through a worker, in ns.
+    pub byte_ns: f64,
 }
 
-/// The hard rules.
-///
-/// # Errors
-/// `Contradiction` where the needs exclude each other, `Unsupported` where a process is needed and
-/// there can be none.
-pub(crate) fn route(request: Request) -> Result<Route, Reason> {
-    let spec = request.spec;
-    let needs_process = if spec.isolated {
-        Some("the job is isolated()")
-    } else if request.kill_after {
-        Some("kill_after needs a process that can be killed")
-    } else {
-        None
-    };
-    let needs_thread = if request.closure {
-        Some("a closure cannot leave its process")
-    } else if spec.threads_only {
-        Some("the job is threads_only()")
-    } else {
-        None
-    };
-    let asked = request.task.filter(|placement| *placement != Placement::Auto);
+impl Costs {
+    /// What is assumed before the first calibration.
+    pub const ASSUMED: Self = Self { thread_ns: 500.0, process_ns: 2000.0, byte_ns: 0.5 };
 
-    let route = match (needs_process, needs_thread, asked) {
-        (Some(_), Some(_), _) if request.kill_after && !spec.isolated => {
-            return Err(Reason::Contradiction(
-                "kill_after was asked of a job that may run on threads only, and a thread cannot \
-                 be killed; drop threads_only() or use a cooperative limit",
-            ));
+    /// The same with figures that make sense: finite and not negative.
+    pub(crate) fn sane(self) -> Self {
+        let sane = |ns: f64| if ns.is_finite() { ns.clamp(0.0, 1e12) } else { 0.0 };
+        Self {
+            thread_ns: sane(self.thread_ns),
+            process_ns: sane(self.process_ns),
+            byte_ns: sane(self.byte_ns),
         }
-        (Some(_), Some(_), _) => {
-            return Err(Reason::Contradiction(
-                "the job is isolated() and threads_only(); keep one of the two",
-            ));
-        }
-        (Some(_), None, Some(Placement::Thread)) if request.kill_after && !spec.isolated => {
-            return Err(Reason::Contradiction(
-                "kill_after was asked with Placement::Thread, and a thread cannot be killed; use \
-                 Placement::Process or Auto",
-            ));
-        }
-        (Some(_), None, Some(Placement::Thread)) => {
-            return Err(Reason::Contradiction(
-                "Placement::Thread was asked of a job that is isolated(); use Process or Auto",
-            ));
-        }
-        (None, Some(_), Some(Placement::Process)) => {
-            return Err(Reason::Contradiction(
-                "Placement::Process was asked of a job that may run on threads only; use Thread \
-                 or Auto",
-            ));
-        }
-        (Some(rule), None, _) => Route { placement: Placement::Process, rule },
-        (None, Some(rule), _) => Route { placement: Placement::Thread, rule },
-        (None, None, Some(placement)) => Route { placement, rule: "the task asked for it" },
-        (None, None, None) => preferred(&request),
-    };
-    if route.placement == Placement::Process && !request.processes {
-        return Err(Reason::Unsupported(
-            "the task needs a process and this engine has none; start it with Placement::Auto or \
-             Process, on Linux",
-        ));
-    }
-    Ok(route)
-}
-
-fn preferred(request: &Request) -> Route {
-    let asked = |placement: Option<Placement>| placement.filter(|p| *p != Placement::Auto);
-    if let Some(placement) = asked(request.environment) {
-        return Route { placement, rule: "AMPHI_PLACE" };
-    }
-    if let Some(placement) = asked(request.spec.place) {
-        return Route { placement, rule: "the job prefers it" };
-    }
-    match request.engine {
-        Placement::Auto => Route { placement: Placement::Auto, rule: "no need for a process" },
-        placement => Route { placement, rule: "the engine's default" },
     }
 }
 
-/// The place of a task whose route is open, at the moment a core is free for it.
-pub(crate) fn decide(route: Route) -> Placement {
-    match route.placement {
-        // Plain Rust code gains no speed from a second address space (measured 0.98–1.04).
-        Placement::Auto => Placement::Thread,
-        bound => bound,
-    }
+/// What a task came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ran {
+    /// Its class.
+    pub class: Class,
+    /// Where it ran.
+    pub placement: Placement,
+    /// How long it kept a core busy, in ns: the job, and the coding of its input and output where
+    /// it ran in a worker. A task whose key kept other cores idle stands for them, too.
+    pub service_ns: f64,
+    /// Bytes of its encoded input, or about so many.
+    pub bytes_in: f64,
+    /// Bytes of its encoded output; 0 where it ran on a thread.
+    pub bytes_out: f64,
+    /// How many tasks it stands for: short ones are not measured each.
+    pub tasks: f64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is known of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Estimate {
+    /// The typical service time on a thread, in ns; `None` before the first sample that counts.
+    pub thread_ns: Option<f64>,
+    /// The same in a worker.
+    pub process_ns: Option<f64>,
+    /// What dispatch costs on a thread, in ns.
+    pub thread_over_ns: f64,
+    /// What dispatch and bytes cost through a worker, in ns.
+    pub process_over_ns: f64,
+    /// Samples of either place.
+    pub samples: (u64, u64),
+    /// How often the class has changed its place.
+    pub flips: u32,
+    /// The share of the class's core time that probes have cost more than it.
+    pub probe_share: f64,
+}
 
-    const OPEN: Request = Request {
-        task: None,
-        spec: Spec::new(),
-        environment: None,
-        engine: Placement::Auto,
-        kill_after: false,
-        closure: false,
-        processes: true,
-    };
-
-    #[test]
-    fn needs_beat_every_wish() {
-        let isolated = Request {
-            spec: Spec::new().isolated(),
-            engine: Placement::Thread,
-            environment: Some(Placement::Thread),
-            ..OPEN
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |f: &mut fmt::Formatter<'_>, name, ns: Option<f64>, over| match ns {
+            Some(ns) => write!(f, "{name} {} + {}", Ns(ns), Ns(over)),
+            None => write!(f, "{name} unknown + {}", Ns(over)),
         };
-        assert_eq!(route(isolated).unwrap().placement, Placement::Process);
-        let closure = Request { closure: true, engine: Placement::Process, ..OPEN };
-        assert_eq!(route(closure).unwrap().placement, Placement::Thread);
-    }
-
-    #[test]
-    fn a_wish_against_a_need_is_refused() {
-        for contradiction in [
-            Request { spec: Spec::new().isolated(), task: Some(Placement::Thread), ..OPEN },
-            Request { spec: Spec::new().threads_only(), task: Some(Placement::Process), ..OPEN },
-            Request { spec: Spec::new().threads_only().isolated(), ..OPEN },
-            Request { spec: Spec::new().threads_only(), kill_after: true, ..OPEN },
-            Request { task: Some(Placement::Thread), kill_after: true, ..OPEN },
-        ] {
-            assert!(matches!(route(contradiction), Err(Reason::Contradiction(_))));
+        place(f, "thread", self.thread_ns, self.thread_over_ns)?;
+        f.write_str(", ")?;
+        place(f, "process", self.process_ns, self.process_over_ns)?;
+        write!(f, "; {}/{} samples", self.samples.0, self.samples.1)?;
+        if self.flips > 0 {
+            write!(f, ", {} flips", self.flips)?;
         }
+        Ok(())
     }
+}
 
-    #[test]
-    fn wishes_have_an_order() {
-        let all = Request {
-            task: Some(Placement::Process),
-            environment: Some(Placement::Thread),
-            spec: Spec::new().place(Placement::Process),
-            engine: Placement::Process,
-            ..OPEN
+/// A time for people: three digits and a unit.
+pub(crate) struct Ns(pub(crate) f64);
+
+impl fmt::Display for Ns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (value, unit) = match self.0 {
+            ns if ns < 1e3 => (ns, "ns"),
+            ns if ns < 1e6 => (ns / 1e3, "µs"),
+            ns if ns < 1e9 => (ns / 1e6, "ms"),
+            ns => (ns / 1e9, "s"),
         };
-        assert_eq!(route(all).unwrap().rule, "the task asked for it");
-        assert_eq!(route(Request { task: None, ..all }).unwrap().rule, "AMPHI_PLACE");
-        let job = Request { task: None, environment: None, ..all };
-        assert_eq!(route(job).unwrap().rule, "the job prefers it");
-        assert_eq!(
-            route(Request { spec: Spec::new(), ..job }).unwrap().rule,
-            "the engine's default"
-        );
-        assert_eq!(decide(route(OPEN).unwrap()), Placement::Thread);
-    }
-
-    #[test]
-    fn without_processes_a_need_for_one_is_unsupported() {
-        let request = Request { kill_after: true, processes: false, ..OPEN };
-        assert!(matches!(route(request), Err(Reason::Unsupported(_))));
+        let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        write!(f, "{value:.digits$} {unit}")
     }
 }

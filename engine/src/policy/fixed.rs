@@ -1,0 +1,36 @@
+//! Policies that look at nothing.
+
+use std::time::Duration;
+
+use super::{Class, Decision, Event, Placement, Policy, Why};
+
+/// Asked once in a long while.
+const TASKS: u32 = 1 << 20;
+
+/// Everything that may go either way runs on a thread.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlwaysThread;
+
+/// Everything that may go either way runs in a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlwaysProcess;
+
+impl Policy for AlwaysThread {
+    fn decide(&mut self, _class: Class, _now: Duration) -> Decision {
+        Decision::new(Placement::Thread, Why::Fixed, TASKS)
+    }
+
+    fn observe(&mut self, _event: &Event, _now: Duration) -> bool {
+        false
+    }
+}
+
+impl Policy for AlwaysProcess {
+    fn decide(&mut self, _class: Class, _now: Duration) -> Decision {
+        Decision::new(Placement::Process, Why::Fixed, TASKS)
+    }
+
+    fn observe(&mut self, _event: &Event, _now: Duration) -> bool {
+        false
+    }
+}
