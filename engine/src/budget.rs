@@ -96,6 +96,11 @@ impl Budget {
         self.cores
     }
 
+    /// Tokens that nobody has, as it looks now.
+    pub(crate) fn free(&self) -> usize {
+        usize::try_from(self.free.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// Adds a member; it leaves when it has dropped what this returns. (Its `Weak` says nothing
     /// before it is constructed, and another may join meanwhile.)
     pub(crate) fn join(&self, member: Weak<dyn TokenUser>) -> Appetite {
@@ -165,6 +170,20 @@ impl Budget {
     /// This thread is inside [`hold`](Self::hold).
     pub(crate) fn is_held_here(&self) -> bool {
         HELD.get() == self.address()
+    }
+
+    /// Takes a token whether one is free or not, for this thread until it lets it go.
+    pub(crate) fn hold_on(&self) {
+        self.free.fetch_sub(1, Ordering::SeqCst); // pairs with the add in `give_back`
+        HELD.set(self.address());
+    }
+
+    /// The end of [`hold_on`](Self::hold_on).
+    pub(crate) fn let_go(&self) {
+        if self.is_held_here() {
+            HELD.set(0);
+            self.give_back();
+        }
     }
 
     /// Gives the held token back while `wait` lasts. Where none is held, it just waits.

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::CancelRequested;
 use crate::home::Home;
 use crate::policy::Placement;
+use crate::task::Core;
 
 /// The way from a running job back to whoever waits for it. A thread's task answers itself; in a
 /// worker the lane does.
 pub(crate) trait Signals: Send + Sync {
     fn is_cancelled(&self) -> bool;
     fn progress(&self, done: u64, total: u64);
+    /// The task itself, where it is in this process.
+    fn task(&self) -> Option<&Core>;
 }
 
 /// Handed to every running job. It may be shared with the threads of [`Ctx::install`].
@@ -139,8 +142,13 @@ impl Ctx {
         self.placement
     }
 
-    pub(crate) fn home(&self) -> &Home {
+    pub(crate) fn home(&self) -> &Arc<Home> {
         &self.home
+    }
+
+    /// The running task, where it is in this process.
+    pub(crate) fn core(&self) -> Option<&Core> {
+        self.signals.as_ref()?.task()
     }
 
     pub(crate) fn saw_cancel(&self) -> bool {

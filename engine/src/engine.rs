@@ -3,29 +3,34 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::ctx::Ctx;
 use crate::error::{Reason, Rejected, TaskError};
 use crate::job::{CallWork, Job, JobWork, Work};
-use crate::policy::{Placement, Route};
-use crate::task::{AnyTask, Cell, Core, Port, Task};
+use crate::task::{AnyTask, Cell, Core, Port, RetryIf, Task};
 
 pub use self::builder::EngineBuilder;
+pub use self::explain::Explanation;
 pub use self::options::TaskBuilder;
 pub use self::scope::{Scope, ScopedTask};
 pub use self::shutdown::Report;
 
 mod builder;
+mod calibrate;
+mod clocks;
 mod closure;
+mod explain;
+mod nested;
 mod options;
+mod parts;
 mod scope;
 mod shared;
 mod shutdown;
+mod watch;
 
 use self::closure::ClosureWork;
 use self::options::Options;
-use self::shared::Shared;
+use self::shared::{Inherited, Shared};
 
 /// Runs jobs on threads and in processes. Cheap to clone, usable from any thread and any async
 /// runtime.
@@ -43,6 +48,8 @@ use self::shared::Shared;
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    /// What tasks take over from the one that submits them, where this handle is a job's.
+    inherited: Option<Arc<Inherited>>,
     _last: Arc<shutdown::Last>,
 }
 
@@ -66,7 +73,7 @@ impl Engine {
         E: serde::de::DeserializeOwned + Send + 'static,
     {
         let work = CallWork { function, input };
-        match self.place::<F, _>(work, &Options::default()) {
+        match self.place::<F, _>(work, &Options::default(), None) {
             Ok(task) => task,
             Err(rejected) => self.settled(rejected.job, rejected.reason),
         }
@@ -92,7 +99,7 @@ impl Engine {
         E: serde::de::DeserializeOwned + Send + 'static,
     {
         let options = Options { run: true, ..Options::default() };
-        match self.place::<F, _>(CallWork { function, input }, &options) {
+        match self.place::<F, _>(CallWork { function, input }, &options, None) {
             Ok(task) => task.join(),
             Err(rejected) => Err(TaskError::Rejected(rejected.reason)),
         }
@@ -208,7 +215,7 @@ impl Engine {
         F: FnOnce(&Ctx) -> T + Send + 'static,
     {
         let options = Options { closure: true, ..Options::default() };
-        match self.place::<(), _>(ClosureWork(closure), &options) {
+        match self.place::<(), _>(ClosureWork(closure), &options, None) {
             Ok(task) => task,
             Err(rejected) => self.settled(rejected.job, rejected.reason),
         }
@@ -229,45 +236,35 @@ impl Engine {
         self.shared.processes.as_ref().map_or_else(Vec::new, |processes| processes.pids())
     }
 
-    /// **One task's way in.** Its needs settle the route; it enters the queue's bound; the place
-    /// takes it. `K` is the type it is registered under.
+    /// **One task's way in.** What it needs and asks for becomes a plan; it enters the queue's
+    /// bound; [`Shared::accept`] queues it. `K` is the type it is registered under.
     fn place<K: 'static, W: Work>(
         &self,
         work: W,
         options: &Options,
+        retry_if: Option<RetryIf<W::Error>>,
     ) -> Result<Task<W::Output, W::Error>, Rejected<W>> {
         let shared = &self.shared;
-        let (core, route) = match shared.route::<K>(options) {
-            Ok(found) => found,
+        let plan = match shared.plan::<K>(options, self.inherited.as_deref(), || work.size()) {
+            Ok(plan) => plan,
             Err(reason) => return Err(Rejected { job: work, reason }),
         };
-        if !shared.room.enter() {
+        if !options.private && !shared.room.enter() {
+            // It may have counted as accepted for a moment.
+            shared.scheduler.drain.look();
             return Err(Rejected { job: work, reason: Reason::QueueFull });
         }
         let port = Arc::clone(shared) as Arc<dyn Port>;
-        let cell = Arc::new(Cell::new(core, work));
+        let cell = Arc::new(Cell::new(Core::new(plan), work, retry_if));
         let task = Task::new(Arc::clone(&cell) as _, port);
-        match route.placement {
-            Placement::Process => shared.to_process(cell),
-            // `run` tries the caller's own thread first, and nobody is woken for it.
-            _ if options.run && shared.threads.run_now(&(Arc::clone(&cell) as _)) => {}
-            _ => {
-                // Its fence pairs with that in `Shared::cancel_late`.
-                shared.threads.push(cell);
-                if shared.has_ended.load(Ordering::Relaxed) {
-                    shared.cancel_late();
-                }
-            }
-        }
+        shared.accept(cell, options.run);
         Ok(task)
     }
 
     /// A handle whose outcome is a rejection, for calls that never give their input back.
     fn settled<W: Work>(&self, work: W, reason: Reason) -> Task<W::Output, W::Error> {
-        let route = Route { placement: Placement::Auto, rule: "it was rejected" };
-        let core = Core::new(u32::MAX, "call", route, None, true);
-        let cell = Arc::new(Cell::new(core, work));
-        cell.settle_failure(TaskError::Rejected(reason));
+        let cell = Arc::new(Cell::new(Core::new(self.shared.rejected()), work, None));
+        let _ = cell.settle_failure(TaskError::Rejected(reason)); // it was never accepted
         Task::new(cell, Arc::clone(&self.shared) as Arc<dyn Port>)
     }
 }
@@ -284,8 +281,9 @@ impl Engine {
         &self,
         job: J,
         options: &Options,
+        retry_if: Option<RetryIf<J::Error>>,
     ) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
-        self.place::<J, _>(JobWork(job), options)
+        self.place::<J, _>(JobWork(job), options, retry_if)
             .map_err(|Rejected { job: JobWork(job), reason }| Rejected { job, reason })
     }
 }

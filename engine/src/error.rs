@@ -9,8 +9,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::reject::{Reason, Rejected};
 pub use self::start::StartError;
 
+mod reject;
 mod start;
 
 /// The everyday error of a job: a message and the chain of its causes, as text.
@@ -129,19 +131,19 @@ pub enum TaskError<E> {
         /// The last lines (up to 8 KiB) that the worker wrote to standard error.
         stderr_tail: String,
     },
-    /// One of the task's clocks ran out. Never from a thread: `kill_after` needs a process.
+    /// One of the task's clocks ran out.
     #[non_exhaustive]
     TimedOut {
         /// Which clock.
         clock: Clock,
         /// True where the task was running and its worker was killed for it; false where the task
-        /// had not started.
+        /// had not started, or the job saw that it should stop.
         killed: bool,
     },
     /// The task was cancelled: its handle was dropped or told to, or the engine was shut down.
     Cancelled,
-    /// The task was running at several deaths of a worker and is not tried again. Not from this
-    /// version, which runs a task at most once.
+    /// The task was running when two workers died, not by the engine's order, and is not tried
+    /// again, however many `retries` it has.
     #[non_exhaustive]
     Poisoned {
         /// How many workers ended while they ran it.
@@ -172,6 +174,36 @@ pub enum TaskError<E> {
 pub enum Clock {
     /// `kill_after`: hard, the worker is killed.
     KillAfter,
+    /// `queue_timeout`: the task has waited too long and was not started.
+    Queue,
+    /// `timeout`: the job was asked to stop, and did.
+    Timeout,
+    /// `deadline`: the task had not started, or was asked to stop, and did.
+    Deadline,
+}
+
+impl Clock {
+    const ALL: [Self; 4] = [Self::KillAfter, Self::Queue, Self::Timeout, Self::Deadline];
+
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The clock whose [`number`](Self::number) that is.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::KillAfter => "kill_after",
+            Self::Queue => "queue_timeout",
+            Self::Timeout => "timeout",
+            Self::Deadline => "deadline",
+        })
+    }
 }
 
 impl<E> TaskError<E> {
@@ -217,9 +249,13 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
                 }
                 f.write_str("; other tasks were not touched, submit again if the input is sound")
             }
-            Self::TimedOut { clock: Clock::KillAfter, killed } => {
-                let end = if *killed { "and its worker was killed" } else { "before it started" };
-                write!(f, "the task ran into kill_after {end}; allow more time or less work")
+            Self::TimedOut { clock, killed } => {
+                let end = match clock {
+                    _ if *killed => "and its worker was killed",
+                    Clock::Timeout | Clock::Deadline => "and did not go on",
+                    _ => "before it started",
+                };
+                write!(f, "the task ran into {clock} {end}; allow more time or less work")
             }
             Self::Cancelled => {
                 f.write_str("the task was cancelled; keep its handle, or detach it, to let it end")
@@ -246,117 +282,6 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for TaskError<E> {}
-
-/// Why a task was not accepted.
-///
-/// ```no_run
-/// # fn example<J: amphi::Job>(engine: amphi::Engine, job: J) -> Option<J> {
-/// let rejected = engine.spawn_detached(job).err()?;
-/// if rejected.reason.is_retryable() {
-///     return Some(rejected.job); // for another try, later
-/// }
-/// eprintln!("{}", rejected.reason); // it says what to change
-/// # None }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reason {
-    /// As many tasks wait as `EngineBuilder::queue` allows.
-    QueueFull,
-    /// The engine is shutting down or has been shut down.
-    ShuttingDown,
-    /// The job's type or function is not in the `App`.
-    NotRegistered(&'static str),
-    /// The options and needs of the task exclude every place; the text says which two.
-    Contradiction(&'static str),
-    /// The encoded input or output is larger than `EngineBuilder::payload_bytes_max`. Always an
-    /// outcome, [`TaskError::Rejected`]: the job is not given back.
-    TooLarge {
-        /// Its size in bytes.
-        bytes: u64,
-        /// The limit in bytes.
-        max: u64,
-    },
-    /// Processes are not available here (another system than Linux, or a threads-only engine).
-    Unsupported(&'static str),
-    /// No worker can be started; the text says what the last attempt met.
-    NoWorkers(String),
-    /// The system gave the engine not one thread, or the engine has ended.
-    NoThreads,
-}
-
-impl Reason {
-    /// True where the same submission may be accepted later.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::QueueFull | Self::NoWorkers(_))
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::QueueFull => f.write_str(
-                "the queue is full; wait with submit(..).await or submit_blocking, or start the \
-                 engine with a larger queue(..)",
-            ),
-            Self::ShuttingDown => {
-                f.write_str("the engine is shutting down; start another one for new tasks")
-            }
-            Self::NotRegistered(name) => write!(
-                f,
-                "{name} is not registered; add .job::<..>() or .function(..) to the App that \
-                 amphi::app! names"
-            ),
-            Self::Contradiction(text) => f.write_str(text),
-            Self::TooLarge { bytes, max } => write!(
-                f,
-                "a payload of {bytes} bytes is above the limit of {max}; raise \
-                 payload_bytes_max(..) or send less"
-            ),
-            Self::Unsupported(text) => f.write_str(text),
-            Self::NoThreads => f.write_str(
-                "the engine has no thread; raise the limit on processes and threads (ulimit -u) \
-                 and start another engine",
-            ),
-            Self::NoWorkers(text) => {
-                write!(f, "no worker can be started: {text}; mend that, or use Placement::Thread")
-            }
-        }
-    }
-}
-
-/// A submission that was not accepted: the job comes back unchanged, with the reason.
-///
-/// ```no_run
-/// # use amphi::{Engine, Job, Reason, Rejected, Task};
-/// # fn example<J: Job>(engine: Engine, job: J) -> Result<(), Rejected<J>> {
-/// let accepted = match engine.try_submit(job) {
-///     Err(Rejected { job, reason: Reason::QueueFull }) => engine.submit_blocking(job),
-///     other => other,
-/// };
-/// accepted.map(Task::detach)
-/// # }
-/// ```
-pub struct Rejected<J> {
-    /// The job, as it was given.
-    pub job: J,
-    /// Why it was not accepted.
-    pub reason: Reason,
-}
-
-impl<J> fmt::Debug for Rejected<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()
-    }
-}
-
-impl<J> fmt::Display for Rejected<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)
-    }
-}
-
-impl<J> std::error::Error for Rejected<J> {}
 
 /// The last line that says something; std's remarks on backtraces do not.
 pub(crate) fn last_words(text: &str) -> Option<&str> {

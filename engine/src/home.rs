@@ -3,11 +3,13 @@
 
 use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::job::{self, Table, panic_message};
 
@@ -152,15 +154,26 @@ pub(crate) struct Home {
     each_process: Vec<EachProcess>,
     rayon_threads: OnceLock<usize>,
     rayon: OnceLock<Option<rayon::ThreadPool>>,
+    /// What jobs of this process submit tasks to: the engine's own business.
+    pub(crate) engine: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// The one core of a worker whose jobs submit tasks; the running job has it.
+    pub(crate) budget: OnceLock<Arc<Budget>>,
+}
+
+/// The job that costs nothing but its way: what dispatch costs is measured with it. The last of
+/// every table.
+pub(crate) fn echo(bytes: Bytes) -> Result<Bytes, Error> {
+    Ok(bytes)
 }
 
 impl Home {
     pub(crate) fn new(
-        table: Table,
+        mut table: Table,
         config: Option<Config>,
         states: Vec<State>,
         each_process: Vec<EachProcess>,
     ) -> Self {
+        table.add_function("amphi::echo", echo);
         Self {
             table,
             setup: Setup { config },
@@ -168,6 +181,8 @@ impl Home {
             each_process,
             rayon_threads: OnceLock::new(),
             rayon: OnceLock::new(),
+            engine: OnceLock::new(),
+            budget: OnceLock::new(),
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) use self::codec::{decode, decode_owned, encode};
 pub(crate) use self::table::{Entry, Table, panic_message};
 
 mod codec;
+mod size;
 mod table;
 
 /// A kind of work: serialisable data and a function over it.
@@ -199,6 +200,8 @@ pub(crate) trait Work: Send + 'static {
     type Error: Send + 'static;
 
     fn run(self, cx: &Ctx) -> Result<Self::Output, Self::Error>;
+    /// About how many bytes the encoded input has.
+    fn size(&self) -> u64;
     /// Appends the encoded input. Closures never get here: no policy may send them.
     fn encode(&self, into: &mut Vec<u8>) -> Result<(), postcard::Error>;
     fn decode_output(bytes: Vec<u8>) -> Result<Self::Output, postcard::Error>;
@@ -214,6 +217,10 @@ impl<J: Job> Work for JobWork<J> {
 
     fn run(self, cx: &Ctx) -> Result<J::Output, J::Error> {
         self.0.run(cx)
+    }
+
+    fn size(&self) -> u64 {
+        size::estimate(&self.0)
     }
 
     fn encode(&self, into: &mut Vec<u8>) -> Result<(), postcard::Error> {
@@ -247,6 +254,10 @@ where
 
     fn run(self, _cx: &Ctx) -> Result<O, E> {
         (self.function)(self.input)
+    }
+
+    fn size(&self) -> u64 {
+        size::estimate(&self.input)
     }
 
     fn encode(&self, into: &mut Vec<u8>) -> Result<(), postcard::Error> {

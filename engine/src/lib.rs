@@ -45,23 +45,29 @@ mod ctx;
 mod error;
 mod home;
 mod job;
+mod keys;
 mod limits;
 mod outcome;
 pub mod policy;
 mod room;
+mod scheduler;
+mod stats;
 mod task;
 
 pub use bytes::Bytes;
 
 pub use crate::app::App;
 pub use crate::ctx::Ctx;
-pub use crate::engine::{Engine, EngineBuilder, Report, Scope, ScopedTask, TaskBuilder};
+pub use crate::engine::{
+    Engine, EngineBuilder, Explanation, Report, Scope, ScopedTask, TaskBuilder,
+};
 pub use crate::error::{CancelRequested, Clock, Error, Reason, Rejected, StartError, TaskError};
 pub use crate::home::{Role, Setup};
 pub use crate::job::{Job, Spec};
 pub use crate::limits::Limits;
-pub use crate::policy::Placement;
-pub use crate::task::{Progress, Task};
+pub use crate::policy::{Placement, Policy};
+pub use crate::stats::{Decided, Distribution, JobStats, Outcome, PlaceStats, Stage, Stats};
+pub use crate::task::{Priority, Progress, Task};
 
 /// What the macro [`app!`] expands to; not for use by hand.
 #[doc(hidden)]

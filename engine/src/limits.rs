@@ -20,6 +20,10 @@ pub(crate) const STACK_BYTES: usize = 8 << 20;
 /// Bytes kept of what a worker wrote to standard error.
 pub(crate) const STDERR_TAIL_BYTES: usize = 8 * 1024;
 
+/// How long a core stays with the threads, or with a lane, while the other side waits for one and
+/// there is more to do: each change of hands wakes somebody (some 20 µs).
+pub(crate) const TOKEN_QUANTUM: Duration = Duration::from_millis(1);
+
 /// Predicted work that may lie in one lane behind the running task: bounded early binding.
 pub(crate) const PREFETCH: Duration = Duration::from_micros(100);
 

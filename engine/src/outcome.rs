@@ -7,6 +7,7 @@ use amphi_protocol::ReplyKind;
 
 use crate::error::{Reason, TaskError};
 use crate::job::{Work, panic_message};
+use crate::stats::Outcome;
 
 /// An outcome that is not the job's own: any [`TaskError`] but `Failed`.
 pub(crate) type Failure = TaskError<Infallible>;
@@ -68,4 +69,35 @@ fn too_large(bytes: &[u8]) -> Reason {
             .map_or(0, u64::from_le_bytes)
     };
     Reason::TooLarge { bytes: word(0), max: word(1) }
+}
+
+impl Outcome {
+    /// What a reply is counted as.
+    pub(crate) const fn of_reply(kind: ReplyKind) -> Self {
+        match kind {
+            ReplyKind::Ok => Self::Ok,
+            ReplyKind::Failed => Self::Failed,
+            ReplyKind::Panicked => Self::Panicked,
+            ReplyKind::CancelledSeen => Self::Cancelled,
+            ReplyKind::Codec => Self::Codec,
+            ReplyKind::TooLarge => Self::Rejected,
+        }
+    }
+}
+
+impl<E> TaskError<E> {
+    /// What the error is counted as.
+    pub(crate) const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Failed(_) => Outcome::Failed,
+            Self::Panicked { .. } => Outcome::Panicked,
+            Self::Crashed { .. } => Outcome::Crashed,
+            Self::TimedOut { .. } => Outcome::TimedOut,
+            Self::Cancelled => Outcome::Cancelled,
+            Self::Poisoned { .. } => Outcome::Poisoned,
+            Self::Rejected(_) => Outcome::Rejected,
+            Self::Codec { .. } => Outcome::Codec,
+            Self::Lost { .. } => Outcome::Lost,
+        }
+    }
 }

@@ -150,6 +150,24 @@ pub enum Why {
     Key,
 }
 
+impl Why {
+    const ALL: [Self; 8] = [
+        Self::Rule,
+        Self::Cost,
+        Self::Start,
+        Self::Probe,
+        Self::Fixed,
+        Self::Crashes,
+        Self::NoProcess,
+        Self::Key,
+    ];
+
+    /// The reason whose `as u8` is `number`.
+    pub(crate) fn from_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Rule)
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

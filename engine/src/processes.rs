@@ -19,6 +19,7 @@ pub(crate) mod forkserver;
 mod harvest;
 mod link;
 mod pool;
+mod queue;
 mod seat;
 mod send;
 mod starter;

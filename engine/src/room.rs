@@ -18,9 +18,9 @@ use std::thread;
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
-use crate::task::Waiter;
+use crate::task::{Core, Waiter};
 
-const STRIPES: usize = 8;
+pub(crate) const STRIPES: usize = 8;
 
 /// See the module.
 pub(crate) struct Room {
@@ -42,7 +42,7 @@ struct Waiters {
 }
 
 /// Which stripe this thread counts in.
-fn stripe() -> usize {
+pub(crate) fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
@@ -98,9 +98,16 @@ impl Room {
         self.left.iter().map(|stripe| stripe.load(Ordering::SeqCst)).sum()
     }
 
-    /// A task no longer waits.
+    /// A task no longer waits; one of the engine's own never entered.
     #[inline]
-    pub(crate) fn leave(&self) {
+    pub(crate) fn leave(&self, core: &Core) {
+        if !core.is_private {
+            self.leave_one();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn leave_one(&self) {
         self.left[stripe()].fetch_add(1, Ordering::SeqCst); // pairs with the loads in `left`
         // Pairs with the add in `take`.
         if self.waiting.load(Ordering::SeqCst) > 0 {
@@ -109,7 +116,10 @@ impl Room {
     }
 
     /// A task that had left waits again: it is never refused.
-    pub(crate) fn enter_again(&self) {
+    pub(crate) fn enter_again(&self, core: &Core) {
+        if core.is_private {
+            return;
+        }
         self.again.fetch_add(1, Ordering::Relaxed);
         self.entered.fetch_add(1, Ordering::Relaxed);
     }
@@ -280,7 +290,7 @@ mod tests {
         });
         stand_in_line(&room, 2);
         refused.store(true, Ordering::SeqCst);
-        room.leave();
+        room.leave_one();
         first.join().unwrap();
         assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(true), "the second one enters");
         assert_eq!(room.waiting_tasks(), 1);
@@ -302,7 +312,7 @@ mod tests {
             })
             .collect();
         for done in 1..=3 {
-            room.leave();
+            room.leave_one();
             while order.lock().len() < done {
                 thread::yield_now();
             }

@@ -19,22 +19,28 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::policy::Placement;
+use crate::stats::Outcome;
 use crate::sys;
 
-pub(crate) use self::cell::Cell;
-pub(crate) use self::core::{Core, Port};
+pub(crate) use self::cell::{Cell, RetryIf};
+pub use self::controls::Priority;
+pub(crate) use self::controls::{Backoff, Controls, Turn};
+pub(crate) use self::core::{Core, Plan, Port};
+pub(crate) use self::retry::Retry;
 
 mod cell;
+mod controls;
 mod core;
+mod retry;
 
 /// What queues, threads and lanes see of a task, whatever its types.
 pub(crate) trait AnyTask: crate::ctx::Signals {
     fn core(&self) -> &Core;
-    /// Runs a claimed task on this thread and settles it.
-    fn run_here(&self, cx: &crate::Ctx);
-    /// Turns the typed input into bytes, once, and tells how many; `None`: it failed, and the
-    /// task is settled.
-    fn encode(&self) -> Option<u64>;
+    /// Runs a claimed task on this thread and settles it. True: it ran in an unusual way, from its
+    /// encoded form, or not at all.
+    fn run_here(&self, cx: &crate::Ctx) -> (Settled, bool);
+    /// Turns the typed input into bytes, once, and tells how many. After an error it is as it was.
+    fn encode(&self) -> Result<u64, crate::outcome::Failure>;
     /// Shows the encoded input.
     fn with_encoded(&self, show: &mut dyn FnMut(&[u8]));
     /// Takes the encoded input out, for a copy that takes its time; [`put_encoded`](Self::put_encoded)
@@ -43,9 +49,21 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     /// The task may be sent once more.
     fn put_encoded(&self, bytes: Vec<u8>);
     /// Settles with a worker's reply, which is decoded when the caller takes it.
-    fn settle_reply(&self, kind: amphi_protocol::ReplyKind, bytes: Vec<u8>);
+    fn settle_reply(&self, kind: amphi_protocol::ReplyKind, bytes: Vec<u8>) -> Settled;
     /// Settles with an outcome that is not the job's.
-    fn settle_failure(&self, failure: crate::outcome::Failure);
+    fn settle_failure(&self, failure: crate::outcome::Failure) -> Settled;
+}
+
+/// What became of an attempt to settle a task. The engine counts it: [`Scheduler::settled`](crate::scheduler::Scheduler::settled).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the engine counts what is settled"]
+pub(crate) enum Settled {
+    /// Somebody was faster.
+    Before,
+    /// It will be tried once more.
+    Again,
+    /// This is its outcome.
+    Now(Outcome),
 }
 
 /// The same with the types that its handle knows.
@@ -185,8 +203,7 @@ impl<T: 'static, E: 'static> Task<T, E> {
     /// once; a running job sees it by [`Ctx::check`](crate::Ctx::check) and may ignore it. No
     /// process is killed; see [`kill`](Self::kill).
     pub fn cancel(&self) {
-        let settle = || self.cell.settle_failure(TaskError::Cancelled);
-        cancel(self.cell.core(), self.port.as_ref(), &settle);
+        stop(self.cell.as_ref(), self.port.as_ref());
     }
 
     /// Cancels, and kills the worker if the task is running in one: the hard end, which no job can
@@ -222,20 +239,29 @@ impl<T: 'static, E: 'static> Task<T, E> {
         self.cell.core().placement()
     }
 
-    /// Why the task runs where it does, in one line for people.
+    /// Why the task runs where it does, in one line for people: the place, the reason, and where
+    /// the policy decided by cost, its figures. Before it is bound to a place, where it may go.
+    ///
+    /// ```no_run
+    /// # fn example<T: 'static, E: 'static>(task: &amphi::Task<T, E>) {
+    /// println!("{}", task.explain());
+    /// // checksum/64 KiB → process (cost): thread 1.31 ms + 0.20 µs, process 0.92 ms + 14.0 µs; …
+    /// # }
+    /// ```
     pub fn explain(&self) -> String {
-        self.cell.core().explain()
+        self.port.explain(self.cell.core())
     }
 }
 
-/// See [`Task::cancel`]; `settle` makes the outcome of a task that never started.
-fn cancel(core: &Core, port: &dyn Port, settle: &dyn Fn()) {
+/// See [`Task::cancel`].
+fn stop(task: &(impl AnyTask + ?Sized), port: &dyn Port) {
+    let core = task.core();
     core.ask_to_stop();
     let claim = || {
         let unstarted = core.claim();
         if unstarted {
             port.left_queue(core);
-            settle();
+            port.settled(core, task.settle_failure(TaskError::Cancelled));
         }
         unstarted
     };
@@ -268,14 +294,13 @@ impl<T: 'static, E: 'static> Future for Task<T, E> {
 impl<T, E> Drop for Task<T, E> {
     fn drop(&mut self) {
         if self.linked && !self.cell.core().is_settled() {
-            let settle = || self.cell.settle_failure(TaskError::Cancelled);
-            cancel(self.cell.core(), self.port.as_ref(), &settle);
+            stop(self.cell.as_ref(), self.port.as_ref());
         }
     }
 }
 
 impl<T, E> fmt::Debug for Task<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("task", &self.cell.core().explain()).finish_non_exhaustive()
+        f.debug_struct("Task").field("job", &self.cell.core().name).finish_non_exhaustive()
     }
 }

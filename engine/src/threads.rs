@@ -9,26 +9,30 @@
 //! 3. A panic in a job is an outcome; no thread of the pool ends before the pool does.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crossbeam::deque::{Injector, Steal};
 use crossbeam::sync::Parker;
 use parking_lot::{Condvar, Mutex};
 
+use self::queue::Queue;
 use self::sleep::Sleep;
 use crate::budget::{Appetite, Budget, TokenUser};
-use crate::ctx::{Ctx, Signals};
+use crate::ctx::Ctx;
 use crate::error::{Reason, TaskError};
 use crate::home::Home;
-use crate::limits::STACK_BYTES;
+use crate::keys::KeyUser;
+use crate::limits::{STACK_BYTES, TOKEN_QUANTUM};
 use crate::policy::Placement;
 use crate::room::Room;
-use crate::sys;
-use crate::task::{AnyTask, Core};
+use crate::scheduler::Scheduler;
+use crate::sys::clock;
+use crate::task::{AnyTask, Port};
 
+mod help;
+mod place;
+mod queue;
 mod sleep;
 
 type Shared = Arc<dyn AnyTask>;
@@ -50,12 +54,16 @@ thread_local! {
 
 /// See the module.
 pub(crate) struct Threads {
-    injector: Injector<Shared>,
+    me: Weak<Self>,
+    queue: Queue,
     sleep: Sleep,
     budget: Arc<Budget>,
     appetite: Appetite,
     room: Arc<Room>,
     home: Arc<Home>,
+    scheduler: Arc<Scheduler>,
+    /// The way of a task that turns out to be bound for a process.
+    port: OnceLock<Weak<dyn Port>>,
     /// What each thread runs, so that closing the engine can settle it.
     current: Vec<Mutex<Option<Shared>>>,
     starting: Mutex<Option<Vec<Parker>>>,
@@ -70,17 +78,25 @@ pub(crate) struct Threads {
 
 impl Threads {
     /// A pool of as many threads as the budget has cores. They are started by the first task.
-    pub(crate) fn new(budget: Arc<Budget>, room: Arc<Room>, home: Arc<Home>) -> Arc<Self> {
+    pub(crate) fn new(
+        budget: Arc<Budget>,
+        room: Arc<Room>,
+        home: Arc<Home>,
+        scheduler: Arc<Scheduler>,
+    ) -> Arc<Self> {
         let count = budget.cores();
         let parkers: Vec<Parker> = (0..count).map(|_| Parker::new()).collect();
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
         Arc::new_cyclic(|weak: &Weak<Self>| Self {
-            injector: Injector::new(),
+            me: weak.clone(),
+            queue: Queue::new(),
             sleep: Sleep::new(unparkers),
             appetite: budget.join(weak.clone() as Weak<dyn TokenUser>),
             budget,
             room,
             home,
+            scheduler,
+            port: OnceLock::new(),
             current: (0..count).map(|_| Mutex::new(None)).collect(),
             starting: Mutex::new(Some(parkers)),
             is_started: AtomicBool::new(false),
@@ -92,15 +108,25 @@ impl Threads {
         })
     }
 
+    /// Before the first task.
+    pub(crate) fn set_port(&self, port: Weak<dyn Port>) {
+        let _ = self.port.set(port);
+    }
+
+    fn port(&self) -> Option<Arc<dyn Port>> {
+        self.port.get().and_then(Weak::upgrade)
+    }
+
     /// Queues a task and sees to it that somebody looks. Where the system gave no thread at all,
     /// the task is told at once.
     #[inline]
     pub(crate) fn push(self: &Arc<Self>, task: Shared) {
         if !self.is_started.load(Ordering::Relaxed) && !self.start() {
             if task.core().claim() {
-                self.room.leave();
+                self.room.leave(task.core());
             }
-            return task.settle_failure(TaskError::Rejected(Reason::NoThreads));
+            let settled = task.settle_failure(TaskError::Rejected(Reason::NoThreads));
+            return self.scheduler.settled(task.core(), settled);
         }
         self.push_again(task);
     }
@@ -139,13 +165,13 @@ impl Threads {
                 self.search();
             }
             if self.is_closing.load(Ordering::Relaxed) {
-                if self.injector.is_empty() {
+                if self.queue.is_empty() && !self.waits_for_keys() {
                     break;
                 }
                 // The cores are with others: the last tasks wait for one, this thread for them.
                 std::thread::park_timeout(Duration::from_millis(1));
             }
-            let may_go_on = || !self.injector.is_empty() && !self.appetite.is_hungry();
+            let may_go_on = || !self.queue.is_empty() && !self.appetite.is_hungry();
             let closing = || self.is_closing.load(Ordering::Relaxed);
             self.sleep.sleep(index, parker, || may_go_on() || closing());
         }
@@ -157,19 +183,32 @@ impl Threads {
         }
     }
 
+    fn waits_for_keys(&self) -> bool {
+        let me: Weak<dyn KeyUser> = self.me.clone();
+        self.home.table.keys().any(|gate| gate.has_waiting(&me))
+    }
+
     /// Runs tasks while there are any, under one token. Enters as a searcher and leaves as one.
     fn work(&self, index: usize, cx: &mut Ctx) {
         let mut searching = true;
+        let mut wanted_since = None;
         while let Some(task) = self.pop() {
-            if searching && self.sleep.end_search() && !self.injector.is_empty() {
+            if searching && self.sleep.end_search() && !self.queue.is_empty() {
                 // This was the only searcher and there is more: somebody else looks on. (The fence
                 // of P2 is in `end_search`.)
                 self.sleep.notify();
             }
             searching = false;
             self.run_task(index, cx, task);
+            // Cores change hands for more than one task: each time wakes somebody.
             if self.budget.is_wanted() {
-                break;
+                let now = clock::now();
+                let since = *wanted_since.get_or_insert(now);
+                if now.saturating_sub(since) >= TOKEN_QUANTUM {
+                    break;
+                }
+            } else {
+                wanted_since = None;
             }
         }
         if !searching {
@@ -180,7 +219,7 @@ impl Threads {
     /// Looks for work a little longer, without a token.
     fn search(&self) {
         for round in 0..SEARCH_ROUNDS {
-            if !self.injector.is_empty() || self.budget.cores() == 1 {
+            if !self.queue.is_empty() || self.budget.cores() == 1 {
                 return;
             }
             if round % 16 == 15 {
@@ -193,137 +232,30 @@ impl Threads {
         }
     }
 
-    fn pop(&self) -> Option<Shared> {
-        loop {
-            match self.injector.steal() {
-                Steal::Success(task) => {
-                    if task.core().claim() {
-                        return Some(task);
-                    }
-                }
-                Steal::Empty => return None,
-                Steal::Retry => std::hint::spin_loop(),
-            }
-        }
-    }
-
-    fn run_task(&self, index: usize, cx: &mut Ctx, task: Shared) {
-        self.room.leave();
-        task.core().bind(Placement::Thread);
-        cx.begin(Arc::clone(&task) as Arc<dyn Signals>);
-        *self.current[index].lock() = Some(Arc::clone(&task));
-        self.budget.hold(|| task.run_here(cx));
-        let own = self.current[index].lock().take();
-        // The last to let go of a detached task drops its output: user code.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            cx.end();
-            drop((own, task));
-        }));
-    }
-
-    /// The caller will block for `task`: run it here if it has not started and a core is free,
-    /// else look at it a little longer than it takes to be woken.
-    pub(crate) fn help(&self, core: &Core, share: &dyn Fn() -> Shared, may_run: bool) {
-        if may_run && core.is_waiting() {
-            self.run_unstarted(core, share);
-        }
-        if self.budget.cores() == 1 {
-            return;
-        }
-        for round in 1..=JOIN_ROUNDS {
-            if core.is_settled() || self.budget.is_held_here() {
-                return;
-            }
-            // The thread that was woken for it may be waiting for this very core. Where none was,
-            // all are at work, and a yield would cost the caller a whole time slice.
-            if round % 64 == 0 && self.sleep.has_searchers() {
-                std::thread::yield_now();
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    /// Runs a task that was never queued on the calling thread; false: no core is free, or the
-    /// job wants a thread of its own.
-    pub(crate) fn run_now(&self, task: &Shared) -> bool {
-        if task.core().no_caller_run {
-            return false;
-        }
-        if self.budget.is_held_here() {
-            self.run_claimed(task.core(), &|| Arc::clone(task));
-            return true;
-        }
-        let free = self.budget.take();
-        if free {
-            self.run_claimed(task.core(), &|| Arc::clone(task));
-            self.budget.give_back();
-        }
-        free
-    }
-
-    /// Runs a task that has not started for the caller who will wait for it. A job that waits has
-    /// a token, under which its child runs; whoever else waits needs a free one.
-    fn run_unstarted(&self, core: &Core, share: &dyn Fn() -> Shared) {
-        if self.budget.is_held_here() {
-            if !core.no_caller_run {
-                return self.run_claimed(core, share);
-            }
-            // Every pool thread may be waiting as this one is: a thread of the child's own.
-            let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
-            std::thread::scope(|scope| {
-                let apart = || {
-                    let share = share();
-                    move || self.run_claimed(share.core(), &|| Arc::clone(&share))
-                };
-                let _ = builder.spawn_scoped(scope, apart());
-            });
-        } else if !core.no_caller_run && self.budget.take() {
-            self.run_claimed(core, share);
-            self.budget.give_back();
-        }
-    }
-
-    fn run_claimed(&self, core: &Core, share: &dyn Fn() -> Shared) {
-        if core.claim() {
-            self.room.leave();
-            self.run_inline(&share());
-        }
-    }
-
     /// Blocks in `wait`, without the token of the job that runs on this thread, if one does.
     pub(crate) fn while_waiting(&self, wait: &mut dyn FnMut()) {
         self.budget.while_waiting(wait);
-    }
-
-    /// Runs a claimed task on the calling thread, under a token that the caller holds.
-    pub(crate) fn run_inline(&self, task: &Shared) {
-        task.core().bind(Placement::Thread);
-        let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Thread);
-        cx.begin(Arc::clone(task) as Arc<dyn Signals>);
-        self.budget.hold(|| task.run_here(&cx));
     }
 
     /// A task that waits in the queue was claimed by its handle. Its entry is dropped when it is
     /// popped, or as soon as such entries are the greater part: a queue is bounded by its tasks.
     pub(crate) fn forget_one(&self) {
         let forgotten = self.forgotten.fetch_add(1, Ordering::Relaxed) + 1;
-        let entries = self.injector.len();
-        if forgotten <= FORGOTTEN_MAX || 2 * forgotten <= entries {
+        if forgotten <= FORGOTTEN_MAX || 2 * forgotten <= self.queue.len() {
             return;
         }
         let Some(_sweeper) = self.sweeping.try_lock() else { return };
         self.forgotten.store(0, Ordering::Relaxed);
-        for _ in 0..entries {
-            match self.injector.steal() {
-                Steal::Success(task) if task.core().is_waiting() => self.push_again(task),
-                Steal::Success(_) | Steal::Retry => {}
-                Steal::Empty => return,
-            }
-        }
+        self.queue.sift(|task| task.core().is_waiting().then_some(task));
+        self.home.table.keys().for_each(|gate| gate.sweep());
+        // Pairs with the fences in `Sleep::sleep` (S3) and in `Shared::cancel_late`: what was put
+        // back is seen.
+        fence(Ordering::SeqCst);
+        self.sleep.notify();
     }
 
     fn push_again(&self, task: Shared) {
-        self.injector.push(task);
+        self.queue.push(task);
         // Pairs with the fences in `Sleep::sleep` (S3) and in `Shared::cancel_late`: whoever does
         // not see this task is seen by the loads below and by those of the caller.
         fence(Ordering::SeqCst);
@@ -343,7 +275,7 @@ impl Threads {
         let own = usize::from(self.own_index().is_some());
         let mut alive = self.alive.lock();
         while *alive > own {
-            let left = deadline.saturating_sub(sys::clock::now());
+            let left = deadline.saturating_sub(clock::now());
             if left.is_zero() {
                 return false;
             }
@@ -357,10 +289,22 @@ impl Threads {
     /// them when the engine ends.
     pub(crate) fn abandon(&self) -> (Vec<Shared>, Vec<Shared>) {
         let mut waiting = Vec::new();
-        while let Some(task) = self.pop() {
-            self.room.leave();
+        let me: Weak<dyn KeyUser> = self.me.clone();
+        while let Some(task) = self.queue.pop() {
             waiting.push(task);
         }
+        let gates = self.home.table.keys();
+        waiting.extend(gates.flat_map(|gate| gate.abandon(&me)));
+        waiting.retain(|task| {
+            let claimed = task.core().claim();
+            if claimed {
+                self.room.leave(task.core());
+            }
+            if task.core().has_key() {
+                self.give_key(task.core());
+            }
+            claimed
+        });
         let own = self.own_index();
         let others = self.current.iter().enumerate().filter(|(index, _)| Some(*index) != own);
         let running = others.filter_map(|(_, current)| current.lock().clone()).collect();
@@ -375,6 +319,18 @@ impl Threads {
 
     pub(crate) fn cores(&self) -> usize {
         self.budget.cores()
+    }
+}
+
+impl KeyUser for Threads {
+    fn has_key(&self, task: Shared) {
+        task.core().set_has_key(true);
+        self.queue.push_keyed(task);
+        // Pairs with the fences in `Sleep::sleep` (S3) and in `Shared::cancel_late`.
+        fence(Ordering::SeqCst);
+        if !self.appetite.is_hungry() {
+            self.sleep.notify();
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Setting an engine up and starting it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::parts::{Parts, Ways};
 use super::shutdown::Last;
 use super::{Engine, Shared};
 use crate::budget::Budget;
@@ -12,10 +12,8 @@ use crate::home::{Home, Role};
 use crate::limits::{
     CORES_MAX, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT, START_TIMEOUT_DEFAULT, Terms,
 };
-use crate::policy::Placement;
+use crate::policy::{Adaptive, Placement, Policy};
 use crate::processes::Processes;
-use crate::room::Room;
-use crate::threads::Threads;
 
 /// Sets up an engine. Made by [`App::engine`](crate::App::engine). Settings are looked at by
 /// [`start`](Self::start).
@@ -29,11 +27,11 @@ use crate::threads::Threads;
 ///     .start()
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "an engine is started by start()"]
 pub struct EngineBuilder {
     home: Result<Arc<Home>, StartError>,
     place: Placement,
+    policy: Option<Box<dyn Policy>>,
     cores: Option<usize>,
     queue: usize,
     terms: Terms,
@@ -45,6 +43,7 @@ impl EngineBuilder {
         Self {
             home,
             place: Placement::Auto,
+            policy: None,
             cores: None,
             queue: QUEUE_DEFAULT,
             terms: Terms {
@@ -60,6 +59,13 @@ impl EngineBuilder {
     /// `AMPHI_PLACE` is `process`): tasks that need or ask for a process are refused.
     pub fn place(mut self, placement: Placement) -> Self {
         self.place = placement;
+        self
+    }
+
+    /// Who decides where tasks run that may go either way, in place of
+    /// [`Adaptive`](crate::policy::Adaptive): see [`Policy`].
+    pub fn policy(mut self, policy: impl Policy) -> Self {
+        self.policy = Some(Box::new(policy));
         self
     }
 
@@ -134,30 +140,27 @@ impl EngineBuilder {
             );
         }
 
-        let room = Arc::new(Room::new(self.queue));
-        let threads = Threads::new(Arc::clone(&budget), Arc::clone(&room), Arc::clone(&home));
+        let policy = self.policy.unwrap_or_else(|| Box::new(Adaptive::new()));
+        let parts = Parts::new(&home, budget, self.queue, policy);
         let wants_processes =
             self.place != Placement::Thread || environment == Some(Placement::Process);
         let processes = if wants_processes && cfg!(target_os = "linux") {
-            let (budget, room) = (Arc::clone(&budget), Arc::clone(&room));
-            Some(Processes::start(Arc::clone(&home), budget, room, &self.terms)?)
+            let (budget, room) = (Arc::clone(&parts.budget), Arc::clone(&parts.room));
+            let scheduler = Arc::clone(&parts.scheduler);
+            Some(Processes::start(Arc::clone(&home), budget, room, scheduler, &self.terms)?)
         } else {
             None
         };
-        let shared = Arc::new(Shared {
-            home,
-            room,
-            threads,
+        let ways = Ways {
             processes,
             default: self.place,
             environment,
             payload_bytes_max: self.terms.payload_bytes_max,
-            is_closing: AtomicBool::new(false),
-            has_ended: AtomicBool::new(false),
-            host: std::process::id(),
-        });
+        };
+        let shared = Shared::new(parts, ways);
+        shared.plant();
         let last = Arc::new(Last::new(Arc::clone(&shared)));
-        Ok(Engine { shared, _last: last })
+        Ok(Engine { shared, inherited: None, _last: last })
     }
 }
 
@@ -192,5 +195,11 @@ fn budget(asked: Option<usize>) -> Result<Arc<Budget>, StartError> {
         Some(count) => Err(StartError::setting(format!(
             "{count} cores make no sense; use 1 to {CORES_MAX}, or leave it to the engine"
         ))),
+    }
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder").field("place", &self.place).finish_non_exhaustive()
     }
 }

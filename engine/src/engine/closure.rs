@@ -19,6 +19,10 @@ where
         Ok((self.0)(cx))
     }
 
+    fn size(&self) -> u64 {
+        0
+    }
+
     fn encode(&self, _into: &mut Vec<u8>) -> Result<(), postcard::Error> {
         Err(postcard::Error::WontImplement)
     }

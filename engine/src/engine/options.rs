@@ -1,22 +1,43 @@
 //! Options of one task: [`TaskBuilder`].
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::error::{Reason, Rejected, TaskError};
 use crate::job::Job;
 use crate::policy::Placement;
-use crate::task::Task;
+use crate::sys::clock;
+use crate::task::{Backoff, Controls, Priority, RetryIf, Task};
 
 /// What a submission may ask for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) place: Option<Placement>,
-    pub(super) kill_after: Option<Duration>,
+    pub(super) controls: Controls,
+    /// Tries beside the first.
+    pub(super) retries: u32,
+    pub(super) backoff: Backoff,
     /// The work is a closure.
     pub(super) closure: bool,
     /// The caller will block for the outcome at once.
     pub(super) run: bool,
+    /// One of the engine's own: it takes no room, and nobody counts it.
+    pub(super) private: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            place: None,
+            controls: Controls::default(),
+            retries: 0,
+            backoff: Backoff::NONE,
+            closure: false,
+            run: false,
+            private: false,
+        }
+    }
 }
 
 /// One task of a job, with options. Made by [`Engine::task`].
@@ -31,17 +52,17 @@ pub(super) struct Options {
 ///     .run()
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a task is submitted by run, try_submit, submit or submit_blocking"]
-pub struct TaskBuilder<J> {
+pub struct TaskBuilder<J: Job> {
     engine: Engine,
     job: J,
     options: Options,
+    retry_if: Option<RetryIf<J::Error>>,
 }
 
 impl<J: Job> TaskBuilder<J> {
     pub(super) fn new(engine: Engine, job: J) -> Self {
-        Self { engine, job, options: Options::default() }
+        Self { engine, job, options: Options::default(), retry_if: None }
     }
 
     /// Where the task runs; `Auto` asks for nothing. A place that the job's needs exclude is
@@ -58,7 +79,71 @@ impl<J: Job> TaskBuilder<J> {
     /// refused at submit as a [`Contradiction`](Reason::Contradiction), and by an engine without
     /// processes as [`Unsupported`](Reason::Unsupported).
     pub fn kill_after(mut self, limit: Duration) -> Self {
-        self.options.kill_after = Some(limit);
+        self.options.controls.kill_after = Some(limit);
+        self
+    }
+
+    /// Asks the job to stop when it has run for `limit`, in either place. A job that looks
+    /// ([`Ctx::check`](crate::Ctx::check)) and returns an error ends as
+    /// [`TimedOut`](TaskError::TimedOut); one that does not look goes on, and its own outcome
+    /// counts. [`kill_after`](Self::kill_after) is the limit that no job can ignore.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.options.controls.timeout = Some(limit);
+        self
+    }
+
+    /// Gives up when the task has not started within `limit`: [`TimedOut`](TaskError::TimedOut)
+    /// with [`Clock::Queue`](crate::Clock::Queue). A running task is not touched.
+    pub fn queue_timeout(mut self, limit: Duration) -> Self {
+        self.options.controls.queue_timeout = Some(limit);
+        self
+    }
+
+    /// The moment after which nobody wants the outcome: a task that has not started then never
+    /// will, a running one is asked to stop, as by [`timeout`](Self::timeout). Tasks that the job
+    /// submits by [`Ctx::engine`](crate::Ctx::engine) have it, too, unless theirs is earlier.
+    pub fn deadline(mut self, at: Instant) -> Self {
+        self.options.controls.deadline = Some(clock::at(at));
+        self
+    }
+
+    /// Before or after other tasks that wait: see [`Priority`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options.controls.priority = priority;
+        self
+    }
+
+    /// Which chain of work the task belongs to: any number, such as the trace id of the request
+    /// that it serves. Tasks that the job submits have it, too, and records of the task name it;
+    /// see [`Ctx::trace`](crate::Ctx::trace).
+    pub fn trace(mut self, trace: u128) -> Self {
+        self.options.controls.trace = trace;
+        self
+    }
+
+    /// Runs the task again, `count` times at most, where its worker crashed, was killed by
+    /// [`kill_after`](Self::kill_after) or was lost, or the job panicked. So it may run **more than
+    /// once**: only for jobs that may. One that was running at two crashes ends as
+    /// [`Poisoned`](TaskError::Poisoned) all the same. The input is kept as bytes meanwhile, in
+    /// either place. A cancelled task is not tried again.
+    pub fn retries(mut self, count: u32) -> Self {
+        self.options.retries = count;
+        self
+    }
+
+    /// Waits before each further try: `first`, then twice as long each time, at most `most`, less
+    /// up to a quarter, so that tasks that failed together do not come back together. Without it
+    /// there is no wait.
+    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.options.backoff = Backoff { first, most };
+        self
+    }
+
+    /// Tries again also where the job itself failed with an error that `accept` accepts, within
+    /// the same [`retries`](Self::retries). It is called where the outcome arrives, and must be
+    /// quick.
+    pub fn retry_if(mut self, accept: impl Fn(&J::Error) -> bool + Send + Sync + 'static) -> Self {
+        self.retry_if = Some(Arc::new(accept));
         self
     }
 
@@ -69,7 +154,7 @@ impl<J: Job> TaskBuilder<J> {
     /// [`Rejected`](TaskError::Rejected).
     pub fn run(self) -> Result<J::Output, TaskError<J::Error>> {
         let options = Options { run: true, ..self.options };
-        match self.engine.place_job(self.job, &options) {
+        match self.engine.place_job(self.job, &options, self.retry_if) {
             Ok(task) => task.join(),
             Err(rejected) => Err(TaskError::Rejected(rejected.reason)),
         }
@@ -86,7 +171,7 @@ impl<J: Job> TaskBuilder<J> {
     /// [`payload_bytes_max`](crate::EngineBuilder::payload_bytes_max) does not give the job back:
     /// the handle resolves to [`TaskError::Rejected`] with [`Reason::TooLarge`].
     pub fn try_submit(self) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
-        self.engine.place_job(self.job, &self.options)
+        self.engine.place_job(self.job, &self.options, self.retry_if)
     }
 
     /// Submits, waiting for room in the queue. A future that is dropped before it was ready has
@@ -95,9 +180,9 @@ impl<J: Job> TaskBuilder<J> {
     /// # Errors
     /// As [`try_submit`](Self::try_submit), but never for a full queue.
     pub async fn submit(self) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
-        let Self { engine, job, options } = self;
+        let Self { engine, job, options, retry_if } = self;
         let mut job = Some(job);
-        engine.shared.room.wait(|| attempt(&engine, &mut job, &options)).await
+        engine.shared.room.wait(|| attempt(&engine, &mut job, &options, retry_if.as_ref())).await
     }
 
     /// Submits and **blocks** while the queue is full.
@@ -108,17 +193,23 @@ impl<J: Job> TaskBuilder<J> {
     /// # Errors
     /// As [`try_submit`](Self::try_submit), but never for a full queue.
     pub fn submit_blocking(self) -> Result<Task<J::Output, J::Error>, Rejected<J>> {
-        let Self { engine, job, options } = self;
-        let mut job = Some(job);
-        if let Some(decided) = attempt(&engine, &mut job, &options) {
+        let Self { engine, job, options, retry_if } = self;
+        let (mut job, retry_if) = (Some(job), retry_if.as_ref());
+        if let Some(decided) = attempt(&engine, &mut job, &options, retry_if) {
             return decided;
         }
         let mut decided = None;
         engine.shared.threads.while_waiting(&mut || {
             let room = &engine.shared.room;
-            decided = Some(room.wait_blocking(|| attempt(&engine, &mut job, &options)));
+            decided = Some(room.wait_blocking(|| attempt(&engine, &mut job, &options, retry_if)));
         });
         decided.expect("the wait ends with an answer")
+    }
+}
+
+impl<J: Job> std::fmt::Debug for TaskBuilder<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskBuilder").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -129,8 +220,9 @@ fn attempt<J: Job>(
     engine: &Engine,
     job: &mut Option<J>,
     options: &Options,
+    retry_if: Option<&RetryIf<J::Error>>,
 ) -> Option<Submission<J>> {
-    match engine.place_job(job.take()?, options) {
+    match engine.place_job(job.take()?, options, retry_if.cloned()) {
         Err(Rejected { job: back, reason: Reason::QueueFull }) => {
             *job = Some(back);
             None

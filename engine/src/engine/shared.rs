@@ -1,25 +1,31 @@
-//! What an engine's clones share, and the way from a task back to it ([`Port`]).
+//! What an engine's clones share: how a task is accepted, and the way from a task back to its
+//! engine ([`Port`]).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::clocks::{Alarm, Clocks, OnAlarm};
 use super::options::Options;
-use crate::error::{Reason, TaskError};
+use crate::error::{Clock, Reason, TaskError};
 use crate::home::Home;
-use crate::job::Work;
-use crate::policy::{self, Placement, Request, Route};
+use crate::keys::Held;
+use crate::policy::{self, Class, Placement, Request};
 use crate::processes::Processes;
 use crate::room::Room;
-use crate::task::{AnyTask, Cell, Core, Port};
+use crate::scheduler::Scheduler;
+use crate::task::{AnyTask, Core, Plan, Port, Retry, Settled};
 use crate::threads::Threads;
 
 /// What an engine's clones, threads and handles share.
 pub(super) struct Shared {
+    pub(super) me: Weak<Self>,
     pub(super) home: Arc<Home>,
     pub(super) room: Arc<Room>,
+    pub(super) scheduler: Arc<Scheduler>,
     pub(super) threads: Arc<Threads>,
     pub(super) processes: Option<Arc<Processes>>,
+    pub(super) clocks: Arc<Clocks>,
     pub(super) default: Placement,
     pub(super) environment: Option<Placement>,
     pub(super) payload_bytes_max: u64,
@@ -29,29 +35,52 @@ pub(super) struct Shared {
     pub(super) host: u32,
 }
 
+/// What a task takes over from the one that it is submitted from.
+#[derive(Clone, Default)]
+pub(super) struct Inherited {
+    pub(super) deadline: Option<Duration>,
+    pub(super) trace: u128,
+    pub(super) held: Option<Arc<Held>>,
+}
+
 impl Shared {
-    /// The task's core and route, or why it cannot be accepted.
-    pub(super) fn route<K: 'static>(&self, options: &Options) -> Result<(Core, Route), Reason> {
+    /// What becomes of a task with these options, or why it cannot be accepted. `size` tells about
+    /// how long its encoded input is.
+    pub(super) fn plan<K: 'static>(
+        &self,
+        options: &Options,
+        inherited: Option<&Inherited>,
+        size: impl FnOnce() -> u64,
+    ) -> Result<Plan, Reason> {
         if self.is_closing.load(Ordering::Relaxed) {
             return Err(Reason::ShuttingDown);
         }
-        let (index, name, spec) = if options.closure {
-            (u32::MAX, "closure", crate::Spec::new())
+        let (job, entry) = if options.closure {
+            (u32::MAX, None)
         } else {
-            let index = self.home.table.index_of::<K>();
-            let entry = index.and_then(|index| self.home.table.entry(index));
-            let Some((index, entry)) = index.zip(entry) else {
+            let job = self.home.table.index_of::<K>();
+            let entry = job.and_then(|job| self.home.table.entry(job));
+            let Some((job, entry)) = job.zip(entry) else {
                 return Err(Reason::NotRegistered(std::any::type_name::<K>()));
             };
-            (index, entry.name, entry.spec)
+            (job, Some(entry))
         };
+        let spec = entry.map_or(const { crate::Spec::new() }, |entry| entry.spec);
+        let mut controls = options.controls;
+        if let Some(inherited) = inherited {
+            let earliest = controls.deadline.into_iter().chain(inherited.deadline).min();
+            (controls.deadline, controls.trace) = (earliest, controls.trace.max(inherited.trace));
+        }
+        let key = entry.and_then(|entry| entry.key.clone());
+        let held = inherited.and_then(|inherited| inherited.held.clone());
         let route = policy::route(Request {
             task: options.place,
             spec,
             environment: self.environment,
             engine: self.default,
-            kill_after: options.kill_after.is_some(),
+            kill_after: controls.kill_after.is_some(),
             closure: options.closure,
+            waits_for_own_key: key.as_ref().zip(held.as_ref()).is_some_and(|(k, h)| h.holds(k)),
             processes: self.processes.is_some(),
         })?;
         if route.placement == Placement::Process
@@ -59,31 +88,189 @@ impl Shared {
         {
             processes.check()?;
         }
-        let core = Core::new(index, name, route, options.kill_after, spec.no_caller_run);
-        Ok((core, route))
+        let bytes = if route.placement == Placement::Auto { size() } else { 0 };
+        let retry =
+            (options.retries > 0).then(|| Arc::new(Retry::new(options.retries, options.backoff)));
+        Ok(Plan {
+            job,
+            name: entry.map_or("closure", |entry| entry.name),
+            route,
+            class: Class::of(job, bytes),
+            bytes,
+            controls,
+            no_caller_run: spec.no_caller_run,
+            blocking: spec.blocking,
+            is_private: options.private,
+            key,
+            held,
+            retry,
+        })
     }
 
-    pub(super) fn to_process<W: Work>(&self, cell: Arc<Cell<W>>) {
-        let processes = self.processes.as_ref().expect("the route was checked");
-        cell.core().bind(Placement::Process);
-        match cell.encode() {
-            None => self.room.leave(),
-            Some(bytes) if bytes > self.payload_bytes_max => {
-                if cell.core().claim() {
-                    self.room.leave();
-                }
-                let max = self.payload_bytes_max;
-                cell.settle_failure(TaskError::Rejected(Reason::TooLarge { bytes, max }));
+    /// Shows threads and processes the way back here. Once, before the first task.
+    pub(super) fn connect(&self) {
+        self.threads.set_port(self.port());
+        if let Some(processes) = &self.processes {
+            processes.set_port(self.port());
+        }
+    }
+
+    fn port(&self) -> Weak<dyn Port> {
+        self.me.clone()
+    }
+
+    fn on_alarm(&self) -> Weak<dyn OnAlarm> {
+        self.me.clone()
+    }
+
+    /// Takes an accepted task in. Its clocks run from here. `run`: its caller will wait for it at
+    /// once.
+    pub(super) fn accept(&self, task: Arc<dyn AnyTask>, run: bool) {
+        let core = task.core();
+        if let Some(gate) = &core.key {
+            gate.came();
+        }
+        if let Some(retry) = &core.retry {
+            retry.set_way(Arc::downgrade(&task), self.port());
+            // What may run more than once is kept as bytes.
+            if let Err(failure) = task.encode() {
+                return self.refuse(&task, failure);
             }
-            Some(_) => processes.push(cell),
+        }
+        if core.controls.has_clocks() {
+            self.clocks.accepted(&self.on_alarm(), &task);
+        }
+        match core.route.placement {
+            Placement::Process => self.queue_for_process(&task),
+            Placement::Auto => {
+                if self.scheduler.asks_for_calibration() {
+                    self.calibrate();
+                }
+                let place = self.scheduler.glance(core.class);
+                if place != Placement::Process || !self.try_process(&task) {
+                    self.queue_for_thread(task, run);
+                }
+            }
+            Placement::Thread => self.queue_for_thread(task, run),
+        }
+    }
+
+    /// Queues a task that waits and is (or may be) bound for a thread.
+    fn queue_for_thread(&self, task: Arc<dyn AnyTask>, run: bool) {
+        // `run` tries the caller's own thread first, and nobody is woken for it.
+        if run && self.threads.run_now(&task) {
+            return;
+        }
+        // Its fence pairs with that in `Shared::cancel_late`.
+        self.threads.push(task);
+        if self.has_ended.load(Ordering::Relaxed) {
+            self.cancel_late();
+        }
+    }
+
+    /// Encodes and queues a task that must run in a process, or settles it.
+    fn queue_for_process(&self, task: &Arc<dyn AnyTask>) {
+        task.core().bind(Placement::Process);
+        let max = self.payload_bytes_max;
+        match task.encode() {
+            Err(failure) => self.refuse(task, failure),
+            Ok(bytes) if bytes > max => {
+                self.refuse(task, TaskError::Rejected(Reason::TooLarge { bytes, max }));
+            }
+            Ok(_) => self.push_to_process(task),
+        }
+    }
+
+    fn push_to_process(&self, task: &Arc<dyn AnyTask>) {
+        task.core().set_with_processes(true);
+        self.processes.as_ref().expect("the route was checked").push(Arc::clone(task));
+    }
+
+    /// Queues a task that waits and may run in a process, if it can.
+    fn try_process(&self, task: &Arc<dyn AnyTask>) -> bool {
+        let can = self.can_process(task);
+        if can {
+            self.push_to_process(task);
+        }
+        can
+    }
+
+    fn can_process(&self, task: &Arc<dyn AnyTask>) -> bool {
+        self.processes.as_ref().is_some_and(|processes| processes.check().is_ok())
+            && task.core().input_bytes() <= self.payload_bytes_max
+            && task.encode().is_ok_and(|bytes| bytes <= self.payload_bytes_max)
+    }
+
+    /// A task that cannot be queued.
+    fn refuse(&self, task: &Arc<dyn AnyTask>, failure: crate::outcome::Failure) {
+        if task.core().claim() {
+            self.room.leave(task.core());
+        }
+        self.settled(task.core(), task.settle_failure(failure));
+    }
+
+    /// Queues a task that waits once more.
+    fn queue_again(&self, task: Arc<dyn AnyTask>) {
+        match task.core().route.placement {
+            Placement::Process => self.queue_for_process(&task),
+            Placement::Auto if self.scheduler.glance(task.core().class) == Placement::Process => {
+                if !self.try_process(&task) {
+                    self.queue_for_thread(task, false);
+                }
+            }
+            _ => self.queue_for_thread(task, false),
+        }
+    }
+
+    /// A clock of the task has run out.
+    fn expired(&self, task: &Arc<dyn AnyTask>, clock: Clock) {
+        let core = task.core();
+        let claim = || {
+            let waiting = core.claim();
+            if waiting {
+                self.left_queue(core);
+                let failure = TaskError::TimedOut { clock, killed: false };
+                self.settled(core, task.settle_failure(failure));
+            }
+            waiting
+        };
+        if clock == Clock::Queue {
+            // One that lies in a lane and was not started has waited, too.
+            if !claim()
+                && let Some(processes) =
+                    self.processes.as_ref().filter(|_| core.is_with_processes())
+            {
+                processes.take_back(core, TaskError::TimedOut { clock, killed: false });
+            }
+            return;
+        }
+        core.expire(clock);
+        core.ask_to_stop();
+        if !claim() && !core.is_settled() {
+            self.cancel(core);
+            claim(); // it may have come back from a lane meanwhile
+        }
+    }
+}
+
+impl OnAlarm for Shared {
+    fn on_alarm(&self, alarm: Alarm) {
+        match alarm {
+            Alarm::Expired(task, clock) => {
+                if let Some(task) = task.upgrade().filter(|task| !task.core().is_settled()) {
+                    self.expired(&task, clock);
+                }
+            }
+            Alarm::Again(task) if task.core().is_waiting() => self.queue_again(task),
+            Alarm::Again(_) => {}
         }
     }
 }
 
 impl Port for Shared {
     fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>) {
-        match (core.placement(), &self.processes) {
-            (Some(Placement::Process), Some(processes)) => processes.help(core),
+        match &self.processes {
+            Some(processes) if core.is_with_processes() => processes.help(core),
             _ => self.threads.help(core, share, deadline.is_none()),
         }
     }
@@ -93,9 +280,9 @@ impl Port for Shared {
     }
 
     fn left_queue(&self, core: &Core) {
-        self.room.leave();
-        match (core.placement(), &self.processes) {
-            (Some(Placement::Process), Some(processes)) => processes.forget_one(),
+        self.room.leave(core);
+        match &self.processes {
+            Some(processes) if core.is_with_processes() => processes.forget_one(),
             _ => {
                 self.threads.forget_one();
                 // It may have queued tasks anew beside the engine's end, as a submission may.
@@ -107,18 +294,83 @@ impl Port for Shared {
     }
 
     fn cancel(&self, core: &Core) {
-        if let (Some(Placement::Process), Some(processes)) = (core.placement(), &self.processes) {
+        if let Some(processes) = self.processes.as_ref().filter(|_| core.is_with_processes()) {
             processes.cancel(core);
         }
     }
 
     fn kill(&self, core: &Core) -> bool {
-        self.processes.as_ref().is_some_and(|processes| processes.kill(core))
+        let processes = self.processes.as_ref().filter(|_| core.is_with_processes());
+        processes.is_some_and(|processes| processes.kill(core))
     }
 
     fn refresh(&self, core: &Core) {
         if let Some(processes) = &self.processes {
             processes.refresh(core);
+        }
+    }
+
+    fn again(&self, task: Arc<dyn AnyTask>, delay: Duration) {
+        self.room.enter_again(task.core());
+        task.core().forget_run();
+        if self.has_ended.load(Ordering::Relaxed) {
+            self.room.leave(task.core());
+            return self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
+        }
+        task.core().unclaim();
+        if delay.is_zero() {
+            self.queue_again(task);
+        } else {
+            self.clocks.again(&self.on_alarm(), task, delay);
+        }
+    }
+
+    fn to_thread(&self, task: Arc<dyn AnyTask>) {
+        task.core().set_with_processes(false);
+        task.core().unclaim();
+        self.queue_for_thread(task, false);
+    }
+
+    fn to_process(&self, task: &Arc<dyn AnyTask>) -> bool {
+        if !self.can_process(task) {
+            return false;
+        }
+        task.core().set_with_processes(true);
+        task.core().unclaim();
+        // Another one may claim it from here on, and the push finds it claimed.
+        self.push_to_process(task);
+        true
+    }
+
+    fn settled(&self, core: &Core, settled: Settled) {
+        self.scheduler.settled(core, settled);
+    }
+
+    fn started(&self, task: &Arc<dyn AnyTask>) {
+        self.clocks.started(&self.on_alarm(), task);
+    }
+
+    fn explain(&self, core: &Core) -> String {
+        self.explain_task(core)
+    }
+}
+
+impl Shared {
+    /// A core that asks why: needs no place of its own.
+    pub(super) fn rejected(&self) -> Plan {
+        Plan {
+            job: u32::MAX,
+            name: "call",
+            route: policy::Route { placement: Placement::Auto, rule: "it was rejected" },
+            class: Class::of(u32::MAX, 0),
+            bytes: 0,
+            controls: crate::task::Controls::default(),
+            no_caller_run: true,
+            blocking: false,
+            is_private: true,
+            key: None,
+            held: None,
+            retry: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{Engine, Shared};
 use crate::error::TaskError;
 use crate::limits::DROP_TIMEOUT;
 use crate::sys;
+use crate::task::{AnyTask, Port};
 
 /// What [`Engine::shutdown`] did.
 ///
@@ -33,18 +34,25 @@ pub struct Report {
 
 /// Held by every clone of an engine; its drop is the engine's end.
 pub(super) struct Last {
-    shared: Arc<Shared>,
+    shared: Option<Arc<Shared>>,
 }
 
 impl Last {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared: Some(shared) }
+    }
+
+    /// For a handle whose drop ends nothing.
+    pub(super) const fn none() -> Self {
+        Self { shared: None }
     }
 }
 
 impl Drop for Last {
     fn drop(&mut self) {
-        self.shared.end(Duration::ZERO, DROP_TIMEOUT);
+        if let Some(shared) = &self.shared {
+            shared.end(Duration::ZERO, DROP_TIMEOUT);
+        }
     }
 }
 
@@ -91,13 +99,16 @@ impl Shared {
         }
         let (waiting, running) = self.threads.abandon();
         for task in &waiting {
-            task.settle_failure(TaskError::Cancelled);
+            self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
         }
         for task in &running {
             task.core().ask_to_stop();
         }
         let ended = self.threads.close(until);
-        cancelled += waiting.len() + running.len() + self.cancel_late();
+        let ours = |tasks: &[Arc<dyn AnyTask>]| {
+            tasks.iter().filter(|task| !task.core().is_private).count()
+        };
+        cancelled += ours(&waiting) + ours(&running) + self.cancel_late();
         Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
     }
 
@@ -108,10 +119,17 @@ impl Shared {
         // Pairs with the fence in `Threads::push`: a task is seen here, or its submitter sees
         // `has_ended`.
         fence(Ordering::SeqCst);
-        let (late, running) = self.threads.abandon();
+        let (mut late, running) = self.threads.abandon();
+        late.extend(self.clocks.close().into_iter().filter(|task| {
+            let waits = task.core().claim();
+            if waits {
+                self.room.leave(task.core());
+            }
+            waits
+        }));
         for task in late.iter().chain(&running) {
-            task.settle_failure(TaskError::Cancelled);
+            self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
         }
-        late.len()
+        late.iter().filter(|task| !task.core().is_private).count()
     }
 }

@@ -7,6 +7,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use amphi_protocol::ReplyKind;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::codec::{decode, encode};
 use super::{Job, Spec};
 use crate::ctx::Ctx;
+use crate::keys::Gate;
 
 /// What an encoded task came to: the reply's kind, its bytes in `out`.
 type RunEncoded = dyn Fn(&[u8], &Ctx, &mut Vec<u8>) -> ReplyKind + Send + Sync;
@@ -24,6 +26,8 @@ type RunEncoded = dyn Fn(&[u8], &Ctx, &mut Vec<u8>) -> ReplyKind + Send + Sync;
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) spec: Spec,
+    /// The gate of its key, if it is not thread-safe.
+    pub(crate) key: Option<Arc<Gate>>,
     run_encoded: Box<RunEncoded>,
     /// Smoothed service time in a worker, in ns; 0: not known yet.
     service_ns: AtomicU64,
@@ -36,6 +40,7 @@ impl Entry {
         Self {
             name,
             spec,
+            key: spec.key.map(Gate::of),
             run_encoded,
             service_ns: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
@@ -162,6 +167,16 @@ impl Table {
     /// The index of a job type or function type.
     pub(crate) fn index_of<K: 'static>(&self) -> Option<u32> {
         self.by_type.get(&TypeId::of::<K>()).copied()
+    }
+
+    /// The gates of all keys, each at least once.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<Gate>> {
+        self.entries.iter().filter_map(|entry| entry.key.as_ref())
+    }
+
+    /// The names of all jobs, in order.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.entries.iter().map(|entry| entry.name).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -86,6 +86,8 @@ pub(crate) struct Request {
     pub(crate) kill_after: bool,
     /// The task is a closure: it cannot leave the process.
     pub(crate) closure: bool,
+    /// A task that it is submitted from holds its key.
+    pub(crate) waits_for_own_key: bool,
     /// This engine can have workers.
     pub(crate) processes: bool,
 }
@@ -106,6 +108,10 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
     let spec = request.spec;
     let needs_process = if spec.isolated {
         Some("the job is isolated()")
+    } else if spec.one_shot {
+        Some("the job is one_shot(): it needs a worker of its own")
+    } else if spec.limits.is_some() {
+        Some("the job has limits(..), which a worker is started with")
     } else if request.kill_after {
         Some("kill_after needs a process that can be killed")
     } else {
@@ -119,9 +125,10 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
         None
     };
     let asked = request.task.filter(|placement| *placement != Placement::Auto);
+    let own_need = spec.isolated || spec.one_shot || spec.limits.is_some();
 
     let route = match (needs_process, needs_thread, asked) {
-        (Some(_), Some(_), _) if request.kill_after && !spec.isolated => {
+        (Some(_), Some(_), _) if request.kill_after && !own_need => {
             return Err(Reason::Contradiction(
                 "kill_after was asked of a job that may run on threads only, and a thread cannot \
                  be killed; drop threads_only() or use a cooperative limit",
@@ -129,10 +136,11 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
         }
         (Some(_), Some(_), _) => {
             return Err(Reason::Contradiction(
-                "the job is isolated() and threads_only(); keep one of the two",
+                "the job needs a process (isolated(), one_shot() or limits(..)) and is threads_only(); \
+                 keep one of the two",
             ));
         }
-        (Some(_), None, Some(Placement::Thread)) if request.kill_after && !spec.isolated => {
+        (Some(_), None, Some(Placement::Thread)) if request.kill_after && !own_need => {
             return Err(Reason::Contradiction(
                 "kill_after was asked with Placement::Thread, and a thread cannot be killed; use \
                  Placement::Process or Auto",
@@ -140,7 +148,8 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
         }
         (Some(_), None, Some(Placement::Thread)) => {
             return Err(Reason::Contradiction(
-                "Placement::Thread was asked of a job that is isolated(); use Process or Auto",
+                "Placement::Thread was asked of a job that needs a process (isolated(), one_shot() or \
+                 limits(..)); use Process or Auto",
             ));
         }
         (None, Some(_), Some(Placement::Process)) => {
@@ -152,8 +161,21 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
         (Some(rule), None, _) => Route { placement: Placement::Process, rule },
         (None, Some(rule), _) => Route { placement: Placement::Thread, rule },
         (None, None, Some(placement)) => Route { placement, rule: "the task asked for it" },
+        (None, None, None) if spec.blocking => {
+            Route { placement: Placement::Thread, rule: "the job is blocking()" }
+        }
+        (None, None, None) if request.waits_for_own_key && request.processes => Route {
+            placement: Placement::Process,
+            rule: "the job that submits it holds its key on a thread",
+        },
         (None, None, None) => preferred(&request),
     };
+    if request.waits_for_own_key && route.placement != Placement::Process {
+        return Err(Reason::Contradiction(
+            "the job that submits the task holds the key that it has to wait for; place it in a \
+             process, or call the function without the engine",
+        ));
+    }
     if route.placement == Placement::Process && !request.processes {
         return Err(Reason::Unsupported(
             "the task needs a process and this engine has none; start it with Placement::Auto or \
@@ -172,7 +194,10 @@ fn preferred(request: &Request) -> Route {
         return Route { placement, rule: "the job prefers it" };
     }
     match request.engine {
-        Placement::Auto => Route { placement: Placement::Auto, rule: "no need for a process" },
+        Placement::Auto if !request.processes => {
+            Route { placement: Placement::Thread, rule: "this engine has no processes" }
+        }
+        Placement::Auto => Route { placement: Placement::Auto, rule: "by measured cost" },
         placement => Route { placement, rule: "the engine's default" },
     }
 }
@@ -188,6 +213,7 @@ mod tests {
         engine: Placement::Auto,
         kill_after: false,
         closure: false,
+        waits_for_own_key: false,
         processes: true,
     };
 

@@ -2,15 +2,17 @@
 //! submit.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::error::{Reason, StartError};
 use crate::home::Home;
 use crate::limits::Terms;
+use crate::outcome::Failure;
 use crate::room::Room;
-use crate::task::{AnyTask, Core};
+use crate::scheduler::Scheduler;
+use crate::task::{AnyTask, Core, Port};
 
 /// No value of it exists.
 pub(crate) struct Processes(Infallible);
@@ -20,9 +22,14 @@ impl Processes {
         _home: Arc<Home>,
         _budget: Arc<Budget>,
         _room: Arc<Room>,
+        _scheduler: Arc<Scheduler>,
         _terms: &Terms,
     ) -> Result<Arc<Self>, StartError> {
         Err(StartError::setting("processes need Linux; use Placement::Thread"))
+    }
+
+    pub(crate) fn set_port(&self, _port: Weak<dyn Port>) {
+        match self.0 {}
     }
 
     pub(crate) fn check(&self) -> Result<(), Reason> {
@@ -42,6 +49,10 @@ impl Processes {
     }
 
     pub(crate) fn cancel(&self, _core: &Core) {
+        match self.0 {}
+    }
+
+    pub(crate) fn take_back(&self, _core: &Core, _failure: Failure) {
         match self.0 {}
     }
 

@@ -12,8 +12,11 @@ use super::seat::Lane;
 use super::send::Sending;
 use crate::error::TaskError;
 use crate::outcome::Failure;
+use crate::policy::Placement;
+use crate::scheduler::Sample;
 use crate::sys::memory::read_sealed;
 use crate::sys::pipe::forward_to_stderr;
+use crate::task::Core;
 
 /// Where a reply's bytes are.
 pub(super) enum Source {
@@ -36,6 +39,9 @@ pub(super) struct Finished {
     pub(super) task: Shared,
     pub(super) kind: ReplyKind,
     pub(super) source: Source,
+    /// How long it ran, in ns, and the bytes of its output.
+    pub(super) run_ns: u64,
+    pub(super) bytes: u64,
     pub(super) seat: u32,
     pub(super) generation: u64,
 }
@@ -51,8 +57,12 @@ pub(crate) struct After {
     pub(super) stderr: Vec<u8>,
     /// What the host's `tracing` subscriber is told.
     pub(super) notes: Vec<String>,
+    /// Tasks that turned out to be bound for a thread.
+    pub(super) to_threads: Vec<Shared>,
+    /// Tasks whose own clock starts.
+    pub(super) started: Vec<Shared>,
     /// Tasks that left the queue.
-    pub(super) leaves: usize,
+    leaves: usize,
     /// Tokens to give back.
     pub(super) tokens: usize,
     /// The supervisor has something to do.
@@ -60,6 +70,11 @@ pub(crate) struct After {
 }
 
 impl After {
+    /// The task left the queue.
+    pub(super) fn leave(&mut self, core: &Core) {
+        self.leaves += usize::from(!core.is_private);
+    }
+
     pub(super) fn finish(&mut self, finished: Finished) {
         self.finished.push(finished);
     }
@@ -69,7 +84,7 @@ impl After {
     }
 
     pub(super) fn failures(&self) -> usize {
-        self.failed.len()
+        self.failed.iter().filter(|(task, _)| !task.core().is_private).count()
     }
 
     pub(super) fn send(&mut self, sending: Sending) {
@@ -123,15 +138,21 @@ impl After {
         for note in &self.notes {
             tracing::warn!(target: "amphi", "{note}");
         }
+        if !(self.to_threads.is_empty() && self.started.is_empty())
+            && let Some(port) = pool.port()
+        {
+            self.started.iter().for_each(|task| port.started(task));
+            self.to_threads.into_iter().for_each(|task| port.to_thread(task));
+        }
         for _ in 0..self.leaves {
-            pool.room.leave();
+            pool.room.leave_one();
         }
         let settled = !self.finished.is_empty() || !self.failed.is_empty();
         for finished in self.finished {
             settle(pool, finished);
         }
         for (task, failure) in self.failed {
-            task.settle_failure(failure);
+            pool.scheduler.settled(task.core(), task.settle_failure(failure));
         }
         for _ in 0..self.tokens {
             pool.budget.give_back();
@@ -142,9 +163,20 @@ impl After {
     }
 }
 
+/// Tells the scheduler what the task took, now and then.
+fn observe(pool: &Processes, finished: &Finished) {
+    let core = finished.task.core();
+    if let Some(tasks) = pool.scheduler.samples(core.class) {
+        let ns = finished.run_ns.saturating_add(core.encode_ns());
+        let sample = Sample { tasks, stands_for: 1.0, bytes_out: finished.bytes, is_odd: false };
+        pool.scheduler.ran(core, Placement::Process, ns, sample);
+    }
+}
+
 fn settle(pool: &Processes, finished: Finished) {
-    let Finished { task, kind, source, seat, generation } = finished;
-    match source {
+    observe(pool, &finished);
+    let Finished { task, kind, source, seat, generation, .. } = finished;
+    let settled = match source {
         Source::Here(bytes) => task.settle_reply(kind, bytes),
         Source::Block { lane, block, len } => {
             let offset = usize::try_from(block.offset).expect("an offset of a mapping");
@@ -158,7 +190,7 @@ fn settle(pool: &Processes, finished: Finished) {
                     link.free_blocks(None, Some(block));
                 }
             }
-            task.settle_reply(kind, bytes);
+            task.settle_reply(kind, bytes)
         }
         Source::Lost(message) => task.settle_failure(TaskError::Lost { message }),
         Source::Memfd { fd, len } => {
@@ -171,5 +203,6 @@ fn settle(pool: &Processes, finished: Finished) {
                 }),
             }
         }
-    }
+    };
+    pool.scheduler.settled(task.core(), settled);
 }

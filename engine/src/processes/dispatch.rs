@@ -9,7 +9,8 @@ use super::seat::{Seat, SeatState};
 use super::send::Sent;
 use crate::error::TaskError;
 use crate::job::Entry;
-use crate::limits::{PREFETCH, START_WORTH, TAKE_BACK_AFTER, WAKE_COST};
+use crate::limits::{PREFETCH, START_WORTH, TAKE_BACK_AFTER, TOKEN_QUANTUM, WAKE_COST};
+use crate::policy::Placement;
 use crate::sys::clock;
 
 /// What to do with the task at the head of the queue.
@@ -41,20 +42,24 @@ impl Processes {
             if !task.core().claim() {
                 continue;
             }
+            if task.core().is_open() && self.scheduler.bind(task.core()) == Placement::Thread {
+                after.to_threads.push(task);
+                continue;
+            }
             if task.core().is_asked_to_stop() {
-                after.leaves += 1;
+                after.leave(task.core());
                 after.fail(task, TaskError::Cancelled);
                 continue;
             }
             match self.send(inner, index, &task, after) {
-                Sent::Yes => after.leaves += 1,
+                Sent::Yes => after.leave(task.core()),
                 Sent::NoRoom => {
                     task.core().unclaim();
                     inner.queue.push_front(task);
                     break;
                 }
                 Sent::Failed(failure) => {
-                    after.leaves += 1;
+                    after.leave(task.core());
                     after.fail(task, failure);
                 }
             }
@@ -64,6 +69,7 @@ impl Processes {
             if seat.has_token && !busy {
                 seat.has_token = false;
                 after.tokens += 1;
+                inner.wanted_since = None;
             }
         }
     }
@@ -74,7 +80,7 @@ impl Processes {
         let predicted = self.predicted_ns(task);
         // A clock that kills must not run for somebody else's task, and a task of unknown length
         // is nobody to queue before others.
-        let shares = task.core().kill_after.is_none() && predicted.is_some();
+        let shares = !task.core().controls.is_timed() && predicted.is_some();
         let (mut idle, mut shortest, mut crowded) = (None, None::<(Duration, usize)>, false);
         for (index, seat) in inner.seats.iter().enumerate().filter(|(_, seat)| seat.is_ready()) {
             let Some(link) = &seat.link else { continue };
@@ -89,8 +95,9 @@ impl Processes {
                 shortest = Some((backlog, index));
             }
         }
-        // While threads wait for a core, no lane is filled up: it runs dry, and its token goes.
-        let wanted = self.budget.is_wanted_by_others(&self.appetite);
+        // While threads wait for a core, after a while no lane is filled up: it runs dry, and its
+        // token goes.
+        let wanted = self.budget.is_wanted_by_others(&self.appetite) && self.is_others_turn(inner);
         if let Some((backlog, index)) = shortest.filter(|_| !wanted)
             && backlog < WAKE_COST
         {
@@ -128,6 +135,13 @@ impl Processes {
                 Choice::Wait
             }
         }
+    }
+
+    /// Somebody else has waited for a core long enough.
+    fn is_others_turn(&self, inner: &mut Inner) -> bool {
+        let now = clock::now();
+        let since = *inner.wanted_since.get_or_insert(now);
+        now.saturating_sub(since) >= TOKEN_QUANTUM
     }
 
     /// How long a task's job takes in a worker, if that was seen before.

@@ -105,6 +105,8 @@ impl Processes {
             task: flight.task,
             kind: done.kind,
             source,
+            run_ns: done.run_ns,
+            bytes,
             seat: seat.0,
             generation: seat.1,
         })
@@ -161,7 +163,7 @@ impl Processes {
                     link.free_blocks(flight.input, flight.output);
                     // The worker did not even begin, in a time in which it would have woken: it
                     // hangs.
-                    if is_next && flight.task.core().kill_after >= Some(SURELY_AWAKE) {
+                    if is_next && flight.task.core().controls.kill_after >= Some(SURELY_AWAKE) {
                         link.kill();
                     }
                     after.fail(flight.task, unstarted(failure));

@@ -168,6 +168,9 @@ impl Link {
     pub(super) fn put_flight(&mut self, flight: Flight) {
         let index = (flight.seq % SLOTS as u64) as usize;
         debug_assert!(self.flights[index].is_none());
+        if let Some(gate) = &flight.task.core().key {
+            gate.entered_lane();
+        }
         match flight.bounded_ns() {
             Some(ns) => self.known_ns = self.known_ns.saturating_add(ns),
             None => self.apart += 1,
@@ -185,6 +188,9 @@ impl Link {
         match flight.bounded_ns() {
             Some(ns) => self.known_ns = self.known_ns.saturating_sub(ns),
             None => self.apart -= 1,
+        }
+        if let Some(gate) = &flight.task.core().key {
+            gate.left_lane();
         }
         Some(flight)
     }

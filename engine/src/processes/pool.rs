@@ -1,8 +1,7 @@
 //! [`Processes`]: what the engine sees of the process side, and what its parts share.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,18 +9,21 @@ use amphi_protocol::{RestartBudget, StartStage, WorkerLimits};
 use parking_lot::{Condvar, Mutex};
 
 use super::After;
+use super::queue::Queue;
 use super::seat::{Seat, SeatState};
 use super::supervisor::{self, Started};
 use crate::budget::{Appetite, Budget, TokenUser};
 use crate::error::{Reason, StartError, TaskError};
 use crate::home::Home;
 use crate::limits::{DROP_TIMEOUT, Terms};
-use crate::policy::Placement;
+use crate::outcome::Failure;
+use crate::policy::{Placement, Why};
 use crate::room::Room;
+use crate::scheduler::Scheduler;
 use crate::sys::clock;
 use crate::sys::doorbell::{Alarm, Bell};
 use crate::sys::process::Surroundings;
-use crate::task::{AnyTask, Core};
+use crate::task::{AnyTask, Core, Port};
 
 pub(super) type Shared = Arc<dyn AnyTask>;
 
@@ -34,6 +36,9 @@ pub(crate) struct Processes {
     pub(super) budget: Arc<Budget>,
     pub(super) appetite: Appetite,
     pub(super) room: Arc<Room>,
+    pub(super) scheduler: Arc<Scheduler>,
+    /// The way of a task that turns out to be bound for a thread.
+    port: OnceLock<Weak<dyn Port>>,
     pub(super) limits: WorkerLimits,
     /// What every forkserver and worker finds as it was when the engine started.
     pub(super) surroundings: Surroundings,
@@ -60,10 +65,12 @@ pub(crate) struct Processes {
 
 /// What the lock guards.
 pub(super) struct Inner {
-    pub(super) queue: VecDeque<Shared>,
+    pub(super) queue: Queue,
     /// Entries of the queue, at most, whose task its handle has claimed.
     pub(super) forgotten: usize,
     pub(super) seats: Vec<Seat>,
+    /// Since when threads have been waiting for a core that a lane has.
+    pub(super) wanted_since: Option<Duration>,
     pub(super) alarm_at: Option<Duration>,
     /// The alarm looks for tasks that are stuck in a lane.
     pub(super) is_watching: bool,
@@ -83,6 +90,7 @@ impl Processes {
         home: Arc<Home>,
         budget: Arc<Budget>,
         room: Arc<Room>,
+        scheduler: Arc<Scheduler>,
         terms: &Terms,
     ) -> Result<Arc<Self>, StartError> {
         let cores = budget.cores();
@@ -105,13 +113,16 @@ impl Processes {
             home,
             budget,
             room,
+            scheduler,
+            port: OnceLock::new(),
             limits,
             surroundings: Surroundings::capture(),
             start_timeout: *start_timeout,
             inner: Mutex::new(Inner {
-                queue: VecDeque::new(),
+                queue: Queue::default(),
                 forgotten: 0,
                 seats: (0..cores).map(|_| Seat::default()).collect(),
+                wanted_since: None,
                 alarm_at: None,
                 is_watching: false,
                 restarts: RestartBudget::new(),
@@ -162,6 +173,15 @@ impl Processes {
         }
     }
 
+    /// Before the first task.
+    pub(crate) fn set_port(&self, port: Weak<dyn Port>) {
+        let _ = self.port.set(port);
+    }
+
+    pub(super) fn port(&self) -> Option<Arc<dyn Port>> {
+        self.port.get().and_then(Weak::upgrade)
+    }
+
     /// Refuses fast while no worker can be started.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Reason> {
@@ -194,10 +214,10 @@ impl Processes {
         if inner.closing {
             drop(inner);
             if task.core().claim() {
-                self.room.leave();
+                self.room.leave(task.core());
             }
-            task.settle_failure(TaskError::Cancelled);
-            return;
+            let settled = task.settle_failure(TaskError::Cancelled);
+            return self.scheduler.settled(task.core(), settled);
         }
         inner.queue.push_back(task);
         self.harvest_all(&mut inner, &mut after);
@@ -220,6 +240,15 @@ impl Processes {
     /// A task was asked to stop: back from its lane, or a word to its worker. One that is on its
     /// way into a lane is met there: whoever sends it looks once more, under the lock.
     pub(crate) fn cancel(&self, core: &Core) {
+        self.stop(core, TaskError::Cancelled, true);
+    }
+
+    /// Ends a task with `failure` if it lies in a lane and was not started.
+    pub(crate) fn take_back(&self, core: &Core, failure: Failure) {
+        self.stop(core, failure, false);
+    }
+
+    fn stop(&self, core: &Core, failure: Failure, running_too: bool) {
         let mut after = After::default();
         let mut inner = self.inner.lock();
         let Some((index, seq)) = core.seat() else { return };
@@ -229,10 +258,11 @@ impl Processes {
                 Ok(true) => {
                     if let Some(flight) = link.take_flight(seq) {
                         link.free_blocks(flight.input, flight.output);
-                        after.fail(flight.task, TaskError::Cancelled);
+                        after.fail(flight.task, failure);
                     }
                 }
-                Ok(false) => link.host.cancel(lane.req(), seq),
+                Ok(false) if running_too => link.host.cancel(lane.req(), seq),
+                Ok(false) => {}
                 Err(violation) => link.break_off(violation.to_string()),
             }
         }
@@ -247,7 +277,7 @@ impl Processes {
         let mut inner = self.inner.lock();
         let Some((index, seq)) = core.seat() else {
             // On its way into a lane, where it will be found to be cancelled.
-            return core.placement() == Some(Placement::Process);
+            return core.is_with_processes();
         };
         self.harvest(&mut inner, index, &mut after);
         if inner.link_of(index, seq, core).is_some() {
@@ -279,11 +309,17 @@ impl Processes {
     /// No worker can be started: every task that waits is told why.
     pub(super) fn refuse_queue(&self, inner: &mut Inner, text: &str, after: &mut After) {
         self.is_troubled.store(true, Ordering::Relaxed);
-        for task in std::mem::take(&mut inner.queue) {
-            if task.core().claim() {
-                after.leaves += 1;
-                after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.to_owned())));
+        for task in inner.queue.take_all() {
+            if !task.core().claim() {
+                continue;
             }
+            if task.core().is_open() {
+                task.core().bind_because(Placement::Thread, Why::NoProcess);
+                after.to_threads.push(task);
+                continue;
+            }
+            after.leave(task.core());
+            after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.to_owned())));
         }
     }
 
@@ -306,9 +342,9 @@ impl Processes {
         let mut inner = self.inner.lock();
         inner.closing = true;
         self.is_troubled.store(true, Ordering::Relaxed);
-        for task in std::mem::take(&mut inner.queue) {
+        for task in inner.queue.take_all() {
             if task.core().claim() {
-                after.leaves += 1;
+                after.leave(task.core());
                 after.fail(task, TaskError::Cancelled);
             }
         }

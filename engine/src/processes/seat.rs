@@ -76,6 +76,6 @@ pub(super) struct Flight {
 impl Flight {
     /// Its predicted length, unless nobody should queue behind it.
     pub(super) fn bounded_ns(&self) -> Option<u64> {
-        self.predicted_ns.filter(|_| self.kill_at.is_none())
+        self.predicted_ns.filter(|_| !self.task.core().controls.is_timed())
     }
 }

@@ -166,7 +166,7 @@ impl Processes {
     pub(super) fn queue_again(&self, inner: &mut Inner, task: Shared) {
         task.core().clear_seat();
         task.core().unclaim();
-        self.room.enter_again();
+        self.room.enter_again(task.core());
         inner.queue.push_front(task);
     }
 
@@ -224,7 +224,7 @@ impl Processes {
                 return Sent::NoRoom;
             }
         };
-        let kill_at = core.kill_after.map(|limit| clock::now().saturating_add(limit));
+        let kill_at = core.controls.kill_after.map(|limit| clock::now().saturating_add(limit));
         core.set_seat(u32::try_from(index).expect("few seats"), published.seq);
         if published.wake {
             core.note_wake();
@@ -240,6 +240,9 @@ impl Processes {
         });
         if let Some(at) = kill_at {
             self.alarm_by(inner, at);
+        }
+        if core.controls.timeout.is_some() {
+            after.started.push(Arc::clone(task));
         }
         Sent::Yes
     }

@@ -25,3 +25,18 @@ fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
+
+/// A moment as this clock tells it.
+pub(crate) fn at(instant: Instant) -> Duration {
+    let (here, there) = (now(), Instant::now());
+    match instant.checked_duration_since(there) {
+        Some(left) => here.saturating_add(left),
+        None => here.saturating_sub(there - instant),
+    }
+}
+
+/// Nanoseconds since an earlier moment.
+#[inline]
+pub(crate) fn ns_since(begun: Duration) -> u64 {
+    u64::try_from(now().saturating_sub(begun).as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,22 +1,33 @@
 //! The typed part of a task: its input until it runs, its outcome until it is taken.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use amphi_protocol::ReplyKind;
 use parking_lot::Mutex;
 
-use super::{AnyTask, Core, TypedTask, Waiter};
+use super::retry::DEATHS_MAX;
+use super::{AnyTask, Core, Settled, TypedTask, Waiter};
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
 use crate::job::{Work, panic_message};
 use crate::outcome::{self, Failure};
+use crate::stats::Outcome;
+use crate::sys::clock;
 
 /// Room for most inputs without growing.
 const INPUT_BYTES_USUAL: usize = 64;
 
+/// The encoding of inputs from this length on is measured.
+const TIMED_BYTES: u64 = 1 << 10;
+
+/// Which of a job's own errors are worth another try.
+pub(crate) type RetryIf<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
+
 /// One task, shared by its handle, the queue and whoever runs it.
 pub(crate) struct Cell<W: Work> {
     core: Core,
+    retry_if: Option<RetryIf<W::Error>>,
     inner: Mutex<Inner<W>>,
 }
 
@@ -28,7 +39,7 @@ struct Inner<W: Work> {
 enum Body<W: Work> {
     /// The input as it was given.
     Ready(W),
-    /// The input as bytes: the task is bound for a process.
+    /// The input as bytes: the task is bound for a process, or may be tried more than once.
     Encoded(Vec<u8>),
     /// A thread is running it, or whoever dispatches it copies its input.
     Away,
@@ -38,17 +49,32 @@ enum Body<W: Work> {
     Taken,
 }
 
+impl<W: Work> Body<W> {
+    /// What the task came to, if this is an outcome.
+    fn kind(&self) -> Outcome {
+        match self {
+            Self::Replied(kind, _) => Outcome::of_reply(*kind),
+            Self::Settled(Ok(_)) => Outcome::Ok,
+            Self::Settled(Err(error)) => error.outcome(),
+            Self::Ready(_) | Self::Encoded(_) | Self::Away | Self::Taken => Outcome::Lost,
+        }
+    }
+}
+
 impl<W: Work> Cell<W> {
-    pub(crate) fn new(core: Core, work: W) -> Self {
-        Self { core, inner: Mutex::new(Inner { body: Body::Ready(work), waiter: None }) }
+    pub(crate) fn new(core: Core, work: W, retry_if: Option<RetryIf<W::Error>>) -> Self {
+        let inner = Mutex::new(Inner { body: Body::Ready(work), waiter: None });
+        Self { core, retry_if, inner }
     }
 
-    fn settle(&self, body: Body<W>) {
+    fn settle(&self, outcome: Body<W>) -> Settled {
+        let Some(outcome) = self.try_again(self.by_clock(outcome)) else { return Settled::Again };
+        let kind = outcome.kind();
         let mut inner = self.inner.lock();
         if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
-            return;
+            return Settled::Before;
         }
-        let input = std::mem::replace(&mut inner.body, body);
+        let input = std::mem::replace(&mut inner.body, outcome);
         self.core.set_settled();
         let waiter = inner.waiter.take();
         drop(inner);
@@ -57,6 +83,61 @@ impl<W: Work> Cell<W> {
         }
         // After the wake: an input's Drop is user code and may take its time, or panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
+        Settled::Now(kind)
+    }
+
+    /// A task that was stopped because a clock ran out says so.
+    fn by_clock(&self, outcome: Body<W>) -> Body<W> {
+        match (&outcome, self.core.expired()) {
+            (
+                Body::Replied(ReplyKind::CancelledSeen, _)
+                | Body::Settled(Err(TaskError::Cancelled)),
+                Some(clock),
+            ) => Body::Settled(Err(TaskError::TimedOut { clock, killed: false })),
+            _ => outcome,
+        }
+    }
+
+    /// `None`: the task is tried once more instead.
+    fn try_again(&self, outcome: Body<W>) -> Option<Body<W>> {
+        let Some(retry) = &self.core.retry else { return Some(outcome) };
+        if let Body::Settled(Err(TaskError::Crashed { .. })) = &outcome {
+            let deaths = retry.died();
+            if deaths >= DEATHS_MAX {
+                return Some(Body::Settled(Err(TaskError::Poisoned { deaths })));
+            }
+        }
+        if self.core.is_asked_to_stop() || !self.is_worth_a_try(&outcome) {
+            return Some(outcome);
+        }
+        // Its input must still be there.
+        if !matches!(self.inner.lock().body, Body::Encoded(_)) {
+            return Some(outcome);
+        }
+        let Some((task, port, delay)) = retry.take() else { return Some(outcome) };
+        port.again(task, delay);
+        None
+    }
+
+    fn is_worth_a_try(&self, outcome: &Body<W>) -> bool {
+        let by_its_error = |error: &W::Error| {
+            let asked = |accept: &RetryIf<W::Error>| {
+                catch_unwind(AssertUnwindSafe(|| accept(error))).unwrap_or(false)
+            };
+            self.retry_if.as_ref().is_some_and(asked)
+        };
+        match outcome {
+            Body::Settled(Err(TaskError::Failed(error))) => by_its_error(error),
+            Body::Settled(Err(error)) => {
+                error.is_retryable() && !matches!(error, TaskError::Rejected(_))
+            }
+            Body::Replied(ReplyKind::Panicked, _) => true,
+            Body::Replied(ReplyKind::Failed, bytes) if self.retry_if.is_some() => {
+                let decoded = catch_unwind(AssertUnwindSafe(|| W::decode_error(bytes)));
+                matches!(decoded, Ok(Ok(error)) if by_its_error(&error))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -68,6 +149,10 @@ impl<W: Work> Signals for Cell<W> {
     fn progress(&self, done: u64, total: u64) {
         self.core.set_progress(done, total);
     }
+
+    fn task(&self) -> Option<&Core> {
+        Some(&self.core)
+    }
 }
 
 impl<W: Work> AnyTask for Cell<W> {
@@ -75,59 +160,64 @@ impl<W: Work> AnyTask for Cell<W> {
         &self.core
     }
 
-    fn run_here(&self, cx: &Ctx) {
+    fn run_here(&self, cx: &Ctx) -> (Settled, bool) {
         let body = {
             let mut inner = self.inner.lock();
             if !matches!(inner.body, Body::Ready(_) | Body::Encoded(_)) {
-                return; // the engine gave up on the task (shutdown) before this thread got to it
+                // The engine gave up on the task (shutdown) before this thread got to it.
+                return (Settled::Before, true);
             }
             std::mem::replace(&mut inner.body, Body::Away)
         };
-        let settled = match body {
-            Body::Ready(work) => match catch_unwind(AssertUnwindSafe(|| work.run(cx))) {
-                Ok(Err(_)) if cx.saw_cancel() => Body::Settled(Err(TaskError::Cancelled)),
-                Ok(result) => Body::Settled(result.map_err(TaskError::Failed)),
-                Err(panic) => {
-                    Body::Settled(Err(TaskError::Panicked { message: panic_message(panic) }))
-                }
-            },
+        match body {
+            Body::Ready(work) => {
+                let ran = catch_unwind(AssertUnwindSafe(|| work.run(cx)));
+                let settled = self.settle(Body::Settled(match ran {
+                    Ok(Err(_)) if cx.saw_cancel() => Err(TaskError::Cancelled),
+                    Ok(result) => result.map_err(TaskError::Failed),
+                    Err(panic) => Err(TaskError::Panicked { message: panic_message(panic) }),
+                }));
+                (settled, false)
+            }
             Body::Encoded(bytes) => {
                 let entry = cx.home().table.entry(self.core.job).expect("encoded, so registered");
                 let mut out = Vec::new();
                 let kind = entry.run_encoded(&bytes, cx, &mut out);
-                Body::Replied(kind, out)
+                self.put_encoded(bytes); // for one more try
+                (self.settle(Body::Replied(kind, out)), true)
             }
             _ => unreachable!("it was looked at above"),
-        };
-        self.settle(settled);
+        }
     }
 
-    fn encode(&self) -> Option<u64> {
+    fn encode(&self) -> Result<u64, Failure> {
         let mut inner = self.inner.lock();
         let work = match &inner.body {
             Body::Ready(work) => work,
-            Body::Encoded(bytes) => return Some(bytes.len() as u64),
-            _ => return None,
+            Body::Encoded(bytes) => return Ok(bytes.len() as u64),
+            _ => return Err(Failure::Cancelled), // it is settled already
         };
         let mut bytes = Vec::with_capacity(INPUT_BYTES_USUAL);
+        // What is long, or not known to be short, is worth two looks at the clock.
+        let begun = (self.core.input_bytes() >= TIMED_BYTES).then(clock::now);
         // Serialize is user code: a panic there is an outcome, too.
-        let failure = match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
+        match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
             Ok(Ok(())) => {
                 let len = bytes.len() as u64;
                 self.core.set_input_bytes(len);
+                if let Some(begun) = begun {
+                    self.core.set_encode_ns(clock::ns_since(begun));
+                }
                 let input = std::mem::replace(&mut inner.body, Body::Encoded(bytes));
                 drop(inner);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
-                return Some(len);
+                Ok(len)
             }
-            Ok(Err(error)) => Failure::Codec {
+            Ok(Err(error)) => Err(Failure::Codec {
                 message: format!("the input of {} could not be encoded: {error}", self.core.name),
-            },
-            Err(panic) => Failure::Panicked { message: panic_message(panic) },
-        };
-        drop(inner);
-        self.settle_failure(failure);
-        None
+            }),
+            Err(panic) => Err(Failure::Panicked { message: panic_message(panic) }),
+        }
     }
 
     fn with_encoded(&self, show: &mut dyn FnMut(&[u8])) {
@@ -155,12 +245,12 @@ impl<W: Work> AnyTask for Cell<W> {
         }
     }
 
-    fn settle_reply(&self, kind: ReplyKind, bytes: Vec<u8>) {
-        self.settle(Body::Replied(kind, bytes));
+    fn settle_reply(&self, kind: ReplyKind, bytes: Vec<u8>) -> Settled {
+        self.settle(Body::Replied(kind, bytes))
     }
 
-    fn settle_failure(&self, failure: Failure) {
-        self.settle(Body::Settled(Err(outcome::widen(failure))));
+    fn settle_failure(&self, failure: Failure) -> Settled {
+        self.settle(Body::Settled(Err(outcome::widen(failure))))
     }
 }
 

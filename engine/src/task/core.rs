@@ -2,14 +2,18 @@
 //!
 //! # States
 //! `Waiting` → `Running` (claimed by a thread, a lane, or whoever cancels it) → `Settled`;
-//! `Running` → `Waiting` when a lane gives an unstarted task back.
+//! `Running` → `Waiting` when a lane gives an unstarted task back, or it is tried once more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{AnyTask, Progress};
-use crate::policy::{Placement, Route};
+use super::controls::{Controls, Priority};
+use super::retry::Retry;
+use super::{AnyTask, Progress, Settled};
+use crate::error::Clock;
+use crate::keys::{Gate, Held};
+use crate::policy::{Class, Placement, Route, Why};
 
 /// The way from a task to its engine, so that a handle needs no more than this.
 pub(crate) trait Port: Send + Sync {
@@ -27,6 +31,19 @@ pub(crate) trait Port: Send + Sync {
     fn kill(&self, core: &Core) -> bool;
     /// Read what the worker reported since.
     fn refresh(&self, core: &Core);
+    /// Queue a task that has run for one more try, after a while.
+    fn again(&self, task: Arc<dyn AnyTask>, delay: Duration);
+    /// A claimed task that is bound for a thread: queue it there.
+    fn to_thread(&self, task: Arc<dyn AnyTask>);
+    /// A claimed task that is bound for a process: queue it there. False: there is none, the task
+    /// is still the caller's.
+    fn to_process(&self, task: &Arc<dyn AnyTask>) -> bool;
+    /// Somebody tried to settle a task.
+    fn settled(&self, core: &Core, settled: Settled);
+    /// A task with a clock of its own begins.
+    fn started(&self, task: &Arc<dyn AnyTask>);
+    /// Why the task runs where it does.
+    fn explain(&self, core: &Core) -> String;
 }
 
 /// No lane holds the task.
@@ -36,52 +53,91 @@ const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const SETTLED: u8 = 2;
 
+/// What is settled when a task is submitted.
+pub(crate) struct Plan {
+    pub(crate) job: u32,
+    pub(crate) name: &'static str,
+    pub(crate) route: Route,
+    pub(crate) class: Class,
+    pub(crate) bytes: u64,
+    pub(crate) controls: Controls,
+    pub(crate) no_caller_run: bool,
+    pub(crate) blocking: bool,
+    /// One of the engine's own, which nobody counts.
+    pub(crate) is_private: bool,
+    pub(crate) key: Option<Arc<Gate>>,
+    /// Keys that are held by the tasks it was submitted from.
+    pub(crate) held: Option<Arc<Held>>,
+    pub(crate) retry: Option<Arc<Retry>>,
+}
+
 /// See the module.
 pub(crate) struct Core {
     state: AtomicU8,
     /// A `Placement`, once bound.
     placement: AtomicU8,
+    why: AtomicU8,
     stop: AtomicBool,
+    /// The clock that ran out, if one did: `Clock as u8 + 1`.
+    expired: AtomicU8,
     /// Its publication woke a sleeping worker, which may be waiting for this very core. A hint.
     woke: AtomicBool,
+    /// It was handed its key and not started yet.
+    has_key: AtomicBool,
+    /// It is in the hands of the process side: its queue, or a lane.
+    with_processes: AtomicBool,
     /// The seat of the lane that holds the task, or [`NO_SEAT`]. A hint for whoever waits.
     /// Written by: whoever dispatches or harvests, under the pool's lock.
     seat: AtomicU32,
     /// The task's slot sequence in that lane.
     seq: AtomicU64,
     input_bytes: AtomicU64,
+    /// What encoding its input took, in ns, where that was measured.
+    encode_ns: AtomicU64,
     done: AtomicU64,
     total: AtomicU64,
     pub(crate) job: u32,
     pub(crate) name: &'static str,
     pub(crate) route: Route,
-    pub(crate) kill_after: Option<Duration>,
+    pub(crate) class: Class,
+    pub(crate) controls: Controls,
     pub(crate) no_caller_run: bool,
+    pub(crate) blocking: bool,
+    pub(crate) is_private: bool,
+    pub(crate) key: Option<Arc<Gate>>,
+    pub(crate) held: Option<Arc<Held>>,
+    pub(crate) retry: Option<Arc<Retry>>,
 }
 
 impl Core {
-    pub(crate) fn new(
-        job: u32,
-        name: &'static str,
-        route: Route,
-        kill_after: Option<Duration>,
-        no_caller_run: bool,
-    ) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let Plan { job, name, route, class, bytes, controls, no_caller_run, .. } = plan;
         Self {
             state: AtomicU8::new(WAITING),
             placement: AtomicU8::new(0),
+            why: AtomicU8::new(Why::Rule as u8),
             stop: AtomicBool::new(false),
+            expired: AtomicU8::new(0),
             woke: AtomicBool::new(false),
+            has_key: AtomicBool::new(false),
+            with_processes: AtomicBool::new(false),
             seat: AtomicU32::new(NO_SEAT),
             seq: AtomicU64::new(0),
-            input_bytes: AtomicU64::new(0),
+            input_bytes: AtomicU64::new(bytes),
+            encode_ns: AtomicU64::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             job,
             name,
             route,
-            kill_after,
+            class,
+            controls,
             no_caller_run,
+            blocking: plan.blocking,
+            is_private: plan.is_private,
+            key: plan.key,
+            held: plan.held,
+            retry: plan.retry,
         }
     }
 
@@ -100,6 +156,9 @@ impl Core {
 
     /// Only [`Cell`](super::Cell) calls this, under its lock.
     pub(super) fn set_settled(&self) {
+        if let Some(gate) = &self.key {
+            gate.went();
+        }
         // Release pairs with the Acquire of `is_settled`.
         self.state.store(SETTLED, Ordering::Release);
     }
@@ -122,6 +181,57 @@ impl Core {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// A clock of the task has run out; the first one counts.
+    pub(crate) fn expire(&self, clock: Clock) {
+        let number = clock.number() + 1;
+        let _ = self.expired.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn expired(&self) -> Option<Clock> {
+        Clock::from_number(self.expired.load(Ordering::Relaxed).wrapping_sub(1))
+    }
+
+    /// The policy has a say in where it runs.
+    pub(crate) fn is_auto(&self) -> bool {
+        self.route.placement == Placement::Auto
+    }
+
+    /// … and has not had it yet.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_auto() && self.placement.load(Ordering::Relaxed) == 0
+    }
+
+    /// It is nobody to learn from.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.controls.priority == Priority::High || self.controls.deadline.is_some()
+    }
+
+    pub(crate) fn set_has_key(&self, has: bool) {
+        self.has_key.store(has, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_key(&self) -> bool {
+        self.has_key.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_with_processes(&self, with: bool) {
+        self.with_processes.store(with, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_with_processes(&self) -> bool {
+        self.with_processes.load(Ordering::Relaxed)
+    }
+
+    /// Before one more try: open again, if it was.
+    pub(crate) fn forget_run(&self) {
+        self.clear_seat();
+        self.set_with_processes(false);
+        if self.is_auto() {
+            self.bind(Placement::Auto);
+        }
+    }
+
     pub(crate) fn bind(&self, placement: Placement) {
         let number = match placement {
             Placement::Auto => 0,
@@ -129,6 +239,15 @@ impl Core {
             Placement::Process => 2,
         };
         self.placement.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bind_because(&self, placement: Placement, why: Why) {
+        self.why.store(why as u8, Ordering::Relaxed);
+        self.bind(placement);
+    }
+
+    pub(crate) fn why(&self) -> Why {
+        Why::from_number(self.why.load(Ordering::Relaxed))
     }
 
     pub(crate) fn placement(&self) -> Option<Placement> {
@@ -157,13 +276,21 @@ impl Core {
         self.seat.store(NO_SEAT, Ordering::Relaxed);
     }
 
-    /// Bytes of the encoded input; 0 before it was encoded.
+    /// Bytes of the encoded input, or about so many before it was encoded.
     pub(crate) fn input_bytes(&self) -> u64 {
         self.input_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_input_bytes(&self, bytes: u64) {
         self.input_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn encode_ns(&self) -> u64 {
+        self.encode_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_encode_ns(&self, ns: u64) {
+        self.encode_ns.store(ns, Ordering::Relaxed);
     }
 
     /// Seat and sequence of the lane that holds the task; checked again under the pool's lock.
@@ -185,14 +312,5 @@ impl Core {
             total: self.total.load(Ordering::Relaxed),
         };
         (progress.total != 0 || progress.done != 0).then_some(progress)
-    }
-
-    pub(crate) fn explain(&self) -> String {
-        match self.placement() {
-            Some(placement) => format!("{} → {placement}: {}", self.name, self.route.rule),
-            None => {
-                format!("{} → {} (waiting): {}", self.name, self.route.placement, self.route.rule)
-            }
-        }
     }
 }

@@ -151,7 +151,13 @@ impl Runner {
             let claimed = self.next();
             signals.begin(claimed.seq);
             cx.begin_again();
+            if let Some(budget) = self.home.budget.get() {
+                budget.hold_on();
+            }
             self.run_task(&claimed, &cx, &mut out);
+            if let Some(budget) = self.home.budget.get() {
+                budget.let_go();
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::ctx::Signals;
 use crate::sys::clock;
 use crate::sys::doorbell::{Bell, futex_wait};
 use crate::sys::memory::Segment;
+use crate::task::Core;
 
 /// How long a job that tells more than the host reads is held up, at most, for each record.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
@@ -127,5 +128,9 @@ impl Signals for LaneSignals {
 
     fn progress(&self, done: u64, total: u64) {
         self.lane.tell(ProgressRecord { seq: self.seq(), done, total });
+    }
+
+    fn task(&self) -> Option<&Core> {
+        None
     }
 }

@@ -1,0 +1,95 @@
+//! What handing a task over costs here: measured once, with jobs that do nothing, on a thread of
+//! its own, at the first task that may go either way.
+//!
+//! The least of several batches counts: other work can only make them longer.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::options::Options;
+use super::{Engine, Shared};
+use crate::home::echo;
+use crate::job::CallWork;
+use crate::policy::{Costs, Placement};
+use crate::sys::clock;
+use crate::task::Task;
+
+/// Empty tasks of one batch, and batches.
+const TASKS: usize = 64;
+const BATCHES: usize = 6;
+/// Long enough to be more than noise, short enough for a block of the arena.
+const BYTES: usize = 256 << 10;
+/// The first echo starts a worker; a machine that needs longer is not measured.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+impl Shared {
+    /// Starts measuring, unless there is nothing to compare.
+    #[cold]
+    pub(super) fn calibrate(&self) {
+        if self.processes.is_none() {
+            return;
+        }
+        let shared = Weak::clone(&self.me);
+        let measure = move || {
+            let costs = measure(&shared);
+            if let (Some(costs), Some(shared)) = (costs, shared.upgrade()) {
+                tracing::debug!(target: "amphi", ?costs, "dispatch was measured");
+                shared.scheduler.calibrated(costs);
+            }
+        };
+        // Without it every open task runs on a thread, which is where they start.
+        let _ = std::thread::Builder::new().name("amphi-calibrate".to_owned()).spawn(measure);
+    }
+}
+
+/// One echo on its way.
+type Echo = Task<Bytes, crate::Error>;
+
+fn submit(shared: &Weak<Shared>, place: Placement, bytes: &Bytes) -> Option<Echo> {
+    let shared = shared.upgrade()?;
+    let engine = Engine::passing(shared);
+    let options = Options { place: Some(place), private: true, ..Options::default() };
+    let work = CallWork { function: echo, input: bytes.clone() };
+    place_echo(&engine, work, &options)
+}
+
+fn place_echo<F>(engine: &Engine, work: CallWork<F, Bytes>, options: &Options) -> Option<Echo>
+where
+    F: Fn(Bytes) -> Result<Bytes, crate::Error> + Send + 'static,
+{
+    engine.place::<F, _>(work, options, None).ok()
+}
+
+/// Waits without taking part, as nobody's caller does.
+fn take(echo: Echo) -> Option<Bytes> {
+    echo.join_timeout(PATIENCE).ok()?.ok()
+}
+
+/// The least time of one task, in ns, over batches of `count` at once.
+fn least(shared: &Weak<Shared>, place: Placement, bytes: &Bytes, count: usize) -> Option<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..BATCHES {
+        let begun = clock::now();
+        let echoes: Option<Vec<Echo>> = (0..count).map(|_| submit(shared, place, bytes)).collect();
+        for echo in echoes? {
+            take(echo)?;
+        }
+        let time = clock::now().saturating_sub(begun);
+        least = least.min(time.as_nanos() as f64 / count as f64);
+    }
+    Some(least)
+}
+
+/// `None`: the engine ends, or no worker can be had.
+fn measure(shared: &Weak<Shared>) -> Option<Costs> {
+    let (empty, long) = (Bytes::new(), Bytes::from(vec![0; BYTES]));
+    take(submit(shared, Placement::Process, &empty)?)?;
+    let process_ns = least(shared, Placement::Process, &empty, TASKS)?;
+    let thread_ns = least(shared, Placement::Thread, &empty, TASKS)?;
+    let echoed = least(shared, Placement::Process, &long, 4)?;
+    // Of the four copies of an echo the worker makes two, which its own time holds.
+    let byte_ns = ((echoed - process_ns) / (2 * BYTES) as f64 / 2.0).max(0.0);
+    Some(Costs { thread_ns, process_ns: process_ns.max(thread_ns), byte_ns })
+}

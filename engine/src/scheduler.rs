@@ -1,0 +1,304 @@
+//! What an engine knows of its policy: the decisions that were given and not used up, and the
+//! policy behind them. Threads and lanes ask it at the moment when a core is free for a task.
+//!
+//! # Invariants
+//! 1. A decision is for a number of tasks, and no task uses it that was not counted off.
+//! 2. The policy is asked by one thread at a time; one that panics or gives no sound answer is
+//!    replaced by [`Adaptive`] before anybody sees its answer.
+//! 3. Without a free decision nobody waits longer than one call of `decide`.
+//!
+//! # Ordering
+//! The words are Relaxed: a decision is its own word and guards nothing. A task that counts itself
+//! off a decision that is void a moment later has used the older one.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use self::crashes::Crashes;
+use self::drain::Drain;
+use crate::policy::{
+    Adaptive, Class, Costs, Decision, Estimate, Event, Placement, Policy, Ran, Why,
+};
+use crate::stats::{Counters, Outcome, Stage};
+use crate::sys::clock;
+use crate::task::{Core, Settled};
+
+mod crashes;
+mod drain;
+
+/// Tasks shorter than this are not measured each.
+const SHORT_NS: u64 = 20_000;
+/// But one in so many.
+const SAMPLE: u32 = 16;
+
+thread_local! {
+    static TICKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// See the module.
+pub(crate) struct Scheduler {
+    policy: Mutex<Box<dyn Policy>>,
+    jobs: Vec<OnceLock<Box<[Cached; Class::SIZES]>>>,
+    crashes: Vec<Crashes>,
+    calibration_asked: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) drain: Drain,
+}
+
+/// The decision that a class has left. The word: `tasks << 32 | probes << 8 | why << 2 | place`.
+#[derive(Default)]
+struct Cached {
+    word: AtomicU64,
+    /// A recent service time in ns, for how often to measure.
+    service_ns: AtomicU64,
+}
+
+const PROCESS: u64 = 2;
+
+fn pack(decision: &Decision) -> u64 {
+    let place = if decision.placement == Placement::Process { PROCESS } else { 1 };
+    let probes = u64::from(decision.probes.min(0xff_ffff));
+    u64::from(decision.tasks) << 32 | probes << 8 | (decision.why as u64) << 2 | place
+}
+
+fn place_of(word: u64) -> Placement {
+    if word & 3 == PROCESS { Placement::Process } else { Placement::Thread }
+}
+
+fn why_of(word: u64) -> Why {
+    Why::from_number((word >> 2) as u8 & 0x3f)
+}
+
+fn other(place: Placement) -> Placement {
+    if place == Placement::Process { Placement::Thread } else { Placement::Process }
+}
+
+impl Scheduler {
+    pub(crate) fn new(policy: Box<dyn Policy>, names: Vec<&'static str>) -> Self {
+        Self {
+            policy: Mutex::new(policy),
+            jobs: names.iter().map(|_| OnceLock::new()).collect(),
+            crashes: names.iter().map(|_| Crashes::default()).collect(),
+            calibration_asked: AtomicBool::new(false),
+            counters: Counters::new(names),
+            drain: Drain::default(),
+        }
+    }
+
+    fn cached(&self, class: Class) -> Option<&Cached> {
+        let sizes = self.jobs.get(class.job as usize)?;
+        let sizes = sizes.get_or_init(|| Box::new(std::array::from_fn(|_| Cached::default())));
+        sizes.get(usize::from(class.size))
+    }
+
+    /// True once: nobody has measured yet what dispatch costs.
+    pub(crate) fn asks_for_calibration(&self) -> bool {
+        !self.calibration_asked.load(Ordering::Relaxed)
+            && !self.calibration_asked.swap(true, Ordering::Relaxed)
+    }
+
+    /// Where tasks of the class go now, probes aside: for the choice of a queue. Uses nothing up.
+    #[inline]
+    pub(crate) fn glance(&self, class: Class) -> Placement {
+        let Some(cached) = self.cached(class) else { return Placement::Thread };
+        match cached.word.load(Ordering::Relaxed) {
+            0 => place_of(self.ask(class, cached)),
+            word => place_of(word),
+        }
+    }
+
+    /// The place of one open task, for which a core is free. An urgent one is never a probe.
+    #[inline]
+    pub(crate) fn bind(&self, core: &Core) -> Placement {
+        let (class, urgent) = (core.class, core.is_urgent());
+        let (placement, why) = match self.crashes_rule(class.job) {
+            true => (Placement::Process, Why::Crashes),
+            false => self.use_up(class, urgent),
+        };
+        core.bind_because(placement, why);
+        self.counters.decided(why, placement, 1);
+        placement
+    }
+
+    fn use_up(&self, class: Class, urgent: bool) -> (Placement, Why) {
+        let Some(cached) = self.cached(class) else { return (Placement::Thread, Why::Start) };
+        let mut word = cached.word.load(Ordering::Relaxed);
+        loop {
+            if word >> 32 == 0 {
+                word = self.ask(class, cached);
+            }
+            let probes = word >> 8 & 0xff_ffff;
+            let is_probe = probes > 0 && !urgent;
+            let used = 1 << 32 | u64::from(is_probe) << 8;
+            // The last urgent task leaves no probe behind.
+            let next = if (word >> 32) == 1 { 0 } else { word - used };
+            let relaxed = Ordering::Relaxed;
+            match cached.word.compare_exchange_weak(word, next, relaxed, relaxed) {
+                Ok(_) if is_probe => return (other(place_of(word)), Why::Probe),
+                Ok(_) => return (place_of(word), why_of(word)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Asks the policy. What it answers is stored, and returned for this very moment.
+    #[cold]
+    fn ask(&self, class: Class, cached: &Cached) -> u64 {
+        let decision = self.with_policy(|policy, now| policy.decide(class, now));
+        let decision = decision.filter(Decision::is_sound).unwrap_or_else(|| {
+            self.replace("it gave no sound decision");
+            self.with_policy(|policy, now| policy.decide(class, now))
+                .filter(Decision::is_sound)
+                .unwrap_or(Decision::new(Placement::Thread, Why::Start, 1))
+        });
+        let word = pack(&decision);
+        cached.word.store(word, Ordering::Relaxed);
+        word
+    }
+
+    fn with_policy<R>(
+        &self,
+        call: impl Fn(&mut Box<dyn Policy>, std::time::Duration) -> R,
+    ) -> Option<R> {
+        let now = clock::now();
+        let mut policy = self.policy.lock();
+        match catch_unwind(AssertUnwindSafe(|| call(&mut policy, now))) {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                drop(policy);
+                self.replace(&format!("it panicked: {}", crate::job::panic_message(panic)));
+                None
+            }
+        }
+    }
+
+    fn replace(&self, why: &str) {
+        let old = std::mem::replace(&mut *self.policy.lock(), Box::new(Adaptive::new()));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        tracing::warn!(target: "amphi", "the policy is replaced by Adaptive: {why}");
+    }
+
+    /// Whether to measure this task; one that is measured stands for so many.
+    #[inline]
+    pub(crate) fn samples(&self, class: Class) -> Option<u64> {
+        let service = self.cached(class).map_or(0, |it| it.service_ns.load(Ordering::Relaxed));
+        if service == 0 || service > SHORT_NS {
+            return Some(1);
+        }
+        TICKS.with(|ticks| {
+            let tick = ticks.get().wrapping_add(1);
+            ticks.set(tick);
+            (tick % SAMPLE == 0).then_some(u64::from(SAMPLE))
+        })
+    }
+
+    /// A measured task has run. `stands_for` says how much of the machine it kept from others,
+    /// beside its own core.
+    pub(crate) fn ran(&self, core: &Core, place: Placement, ns: u64, sample: Sample) {
+        if core.is_private {
+            return;
+        }
+        self.counters.record(core.job, place, Stage::Run, ns, sample.tasks);
+        if let Some(cached) = self.cached(core.class) {
+            cached.service_ns.store(ns.max(1), Ordering::Relaxed);
+            if !core.is_auto() || sample.is_odd {
+                return;
+            }
+            let ran = Ran {
+                class: core.class,
+                placement: place,
+                service_ns: ns as f64 * sample.stands_for,
+                bytes_in: core.input_bytes() as f64,
+                bytes_out: sample.bytes_out as f64,
+                tasks: sample.tasks as f64,
+            };
+            let event = Event::Ran(ran);
+            if self.with_policy(|policy, now| policy.observe(&event, now)) == Some(true) {
+                self.counters.flipped();
+                cached.word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Somebody tried to settle a task.
+    #[inline]
+    pub(crate) fn settled(&self, core: &Core, settled: Settled) {
+        if core.is_private {
+            return;
+        }
+        match settled {
+            Settled::Now(outcome) => {
+                let place = core.placement().unwrap_or_default();
+                self.counters.outcome(core.job, place, outcome, 1);
+                self.drain.done();
+                if matches!(outcome, Outcome::Crashed | Outcome::Poisoned) {
+                    self.crashed(core.job);
+                }
+            }
+            Settled::Again => self.counters.retried(core.job),
+            Settled::Before => {}
+        }
+    }
+
+    /// What handing over costs was measured.
+    pub(crate) fn calibrated(&self, costs: Costs) {
+        let event = Event::Calibrated(costs);
+        self.with_policy(|policy, now| policy.observe(&event, now));
+        for cached in self.jobs.iter().filter_map(OnceLock::get).flat_map(|sizes| sizes.iter()) {
+            cached.word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The job has ended a worker.
+    fn crashed(&self, job: u32) {
+        if let Some(crashes) = self.crashes.get(job as usize) {
+            crashes.note(clock::now());
+        }
+    }
+
+    #[inline]
+    fn crashes_rule(&self, job: u32) -> bool {
+        self.crashes.get(job as usize).is_some_and(|crashes| crashes.forbid_threads(clock::now))
+    }
+
+    /// What the policy knows of a class.
+    pub(crate) fn estimate(&self, class: Class) -> Option<Estimate> {
+        self.with_policy(|policy, _| policy.estimate(class)).flatten()
+    }
+
+    /// The classes of a job that were decided before, and where their tasks go now.
+    pub(crate) fn classes(&self, job: u32) -> Vec<(Class, Placement, Why)> {
+        let Some(sizes) = self.jobs.get(job as usize).and_then(OnceLock::get) else {
+            return Vec::new();
+        };
+        let seen = sizes.iter().enumerate().filter(|(_, cached)| {
+            cached.word.load(Ordering::Relaxed) != 0
+                || cached.service_ns.load(Ordering::Relaxed) != 0
+        });
+        seen.map(|(size, cached)| {
+            let class = Class { job, size: size as u8 };
+            let word = match cached.word.load(Ordering::Relaxed) {
+                0 => self.ask(class, cached),
+                word => word,
+            };
+            (class, place_of(word), why_of(word))
+        })
+        .collect()
+    }
+}
+
+/// How a task was measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// How many tasks it stands for.
+    pub(crate) tasks: u64,
+    /// Cores that it kept busy or idle, its own included.
+    pub(crate) stands_for: f64,
+    pub(crate) bytes_out: u64,
+    /// It ran in an unusual way (from its encoded form): no sample for the policy.
+    pub(crate) is_odd: bool,
+}

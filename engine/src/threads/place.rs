@@ -1,0 +1,130 @@
+//! From the queue to a run: the next task that a thread runs, what goes elsewhere on the way, and
+//! what the scheduler is told of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use super::{Shared, Threads};
+use crate::ctx::{Ctx, Signals};
+use crate::policy::{Class, Placement, Why};
+use crate::scheduler::Sample;
+use crate::sys::clock;
+use crate::task::Core;
+
+impl Threads {
+    /// The next task that is to run on a thread, claimed. What turns out to be bound for a process
+    /// is sent there on the way; what has to wait for its key is left at its gate.
+    pub(super) fn pop(&self) -> Option<Shared> {
+        loop {
+            let task = self.queue.pop()?;
+            let core = task.core();
+            if let Some(gate) = &core.key
+                && !core.has_key()
+                && !gate.take_or_wait(self.me.clone(), &task)
+            {
+                continue;
+            }
+            if core.claim() {
+                core.set_has_key(false);
+                if self.place(&task) == Placement::Thread {
+                    return Some(task);
+                }
+            }
+            if let Some(gate) = &task.core().key {
+                gate.give();
+            }
+        }
+    }
+
+    /// Binds a claimed task, if that is still open, and sends it to a process, if that is its
+    /// place.
+    pub(super) fn place(&self, task: &Shared) -> Placement {
+        let core = task.core();
+        if !core.is_open() {
+            core.bind(Placement::Thread);
+            return Placement::Thread;
+        }
+        if self.scheduler.bind(core) == Placement::Process {
+            let is_probe = core.why() == Why::Probe;
+            if self.port().is_some_and(|port| port.to_process(task)) {
+                if !is_probe {
+                    self.send_others(core.class);
+                }
+                return Placement::Process;
+            }
+            core.bind_because(Placement::Thread, Why::NoProcess);
+        }
+        Placement::Thread
+    }
+
+    /// The class has changed its place: what still waits here goes along, so that no thread takes
+    /// a core for tasks that it does not run.
+    #[cold]
+    fn send_others(&self, class: Class) {
+        let Some(_sweeper) = self.sweeping.try_lock() else { return };
+        let Some(port) = self.port() else { return };
+        self.queue.sift(|task| {
+            let core = task.core();
+            if core.class != class || !core.is_open() || !core.claim() {
+                return core.is_waiting().then_some(task);
+            }
+            if self.scheduler.glance(class) == Placement::Process && port.to_process(&task) {
+                return None;
+            }
+            core.unclaim();
+            Some(task)
+        });
+        // Pairs with the fences in `Sleep::sleep` (S3): what was put back is seen.
+        fence(Ordering::SeqCst);
+        self.sleep.notify();
+    }
+
+    pub(super) fn run_task(&self, index: usize, cx: &mut Ctx, task: Shared) {
+        self.room.leave(task.core());
+        *self.current[index].lock() = Some(Arc::clone(&task));
+        self.run_measured(&task, cx);
+        let own = self.current[index].lock().take();
+        // The last to let go of a detached task drops its output: user code.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            cx.end();
+            drop((own, task));
+        }));
+    }
+
+    /// Runs a claimed task under a token that this thread holds, and tells the scheduler what it
+    /// took, now and then. Lets its key go.
+    pub(super) fn run_measured(&self, task: &Shared, cx: &mut Ctx) {
+        let core = task.core();
+        if core.controls.timeout.is_some()
+            && let Some(port) = self.port()
+        {
+            port.started(task);
+        }
+        cx.begin(Arc::clone(task) as Arc<dyn Signals>);
+        let sample = self.scheduler.samples(core.class);
+        let Some(tasks) = sample else {
+            let (settled, _) = self.budget.hold(|| task.run_here(cx));
+            self.scheduler.settled(core, settled);
+            return self.give_key(core);
+        };
+        let free = self.budget.free();
+        let before = core.key.as_ref().map_or(1.0, |gate| gate.stands_for(free));
+        let begun = clock::now();
+        let (settled, is_odd) = self.budget.hold(|| task.run_here(cx));
+        self.scheduler.settled(core, settled);
+        let ns = clock::ns_since(begun);
+        let free = self.budget.free();
+        let after = core.key.as_ref().map_or(1.0, |gate| gate.stands_for(free));
+        let stands_for = f64::midpoint(before, after);
+        self.give_key(core);
+        let sample = Sample { tasks, stands_for, bytes_out: 0, is_odd };
+        self.scheduler.ran(core, Placement::Thread, ns, sample);
+    }
+
+    pub(super) fn give_key(&self, core: &Core) {
+        if let Some(gate) = &core.key {
+            gate.give();
+        }
+    }
+}
