@@ -22,8 +22,22 @@ const LAYERS: &[&[&str]] = &[
 /// Named by all; names only itself and the bottom row. A task reaches its engine through a trait
 /// that `task` defines.
 const VOCABULARY: &[&str] = &[
-    "blob", "budget", "bytes", "ctx", "error", "home", "job", "limits", "outcome", "payload",
-    "policy", "room", "stats", "task",
+    "blob",
+    "budget",
+    "bytes",
+    "ctx",
+    "error",
+    "home",
+    "job",
+    "keys",
+    "limits",
+    "outcome",
+    "payload",
+    "policy",
+    "room",
+    "scheduler",
+    "stats",
+    "task",
 ];
 
 /// What may stand at the top of the repository.

@@ -26,6 +26,7 @@ mod parts;
 mod scope;
 mod shared;
 mod shutdown;
+mod streamed;
 mod watch;
 
 use self::closure::ClosureWork;
@@ -249,7 +250,9 @@ impl Engine {
             Ok(plan) => plan,
             Err(reason) => return Err(Rejected { job: work, reason }),
         };
-        if !options.private && !shared.room.enter() {
+        if options.above_bound {
+            shared.room.enter_above();
+        } else if !options.private && !shared.room.enter() {
             // It may have counted as accepted for a moment.
             shared.scheduler.drain.look();
             return Err(Rejected { job: work, reason: Reason::QueueFull });

@@ -34,6 +34,7 @@
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 mod app;
+mod stream;
 mod engine;
 #[cfg_attr(not(target_os = "linux"), path = "processes/absent.rs")]
 mod processes;
@@ -67,6 +68,7 @@ pub use crate::job::{Job, Spec};
 pub use crate::limits::Limits;
 pub use crate::policy::{Placement, Policy};
 pub use crate::stats::{Decided, Distribution, JobStats, Outcome, PlaceStats, Stage, Stats};
+pub use crate::stream::{Ordered, StreamBuilder, Unordered};
 pub use crate::task::{Priority, Progress, Task};
 
 /// What the macro [`app!`] expands to; not for use by hand.

@@ -73,6 +73,19 @@ impl Room {
         self.enter_exactly(entered)
     }
 
+    /// Enters although there may be no room.
+    pub(crate) fn enter_above(&self) {
+        self.entered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True where [`enter`](Self::enter) would succeed now. For `wait`, as a try that takes no
+    /// room.
+    pub(crate) fn has_room(&self) -> bool {
+        // Pairs with the sub in `enter_exactly`, as `left` does with `leave`.
+        let entered = self.entered.load(Ordering::SeqCst);
+        entered.saturating_sub(self.left()) < self.max
+    }
+
     #[cold]
     fn enter_exactly(&self, entered: u64) -> bool {
         let left = self.left();

@@ -31,6 +31,7 @@ pub(crate) use self::retry::Retry;
 mod cell;
 mod controls;
 mod core;
+mod member;
 mod retry;
 
 /// What queues, threads and lanes see of a task, whatever its types.

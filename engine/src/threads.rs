@@ -317,6 +317,11 @@ impl Threads {
         (pool == std::ptr::from_ref(self).addr()).then_some(index)
     }
 
+    /// The calling thread runs a job, under a token of this pool's budget.
+    pub(crate) fn is_in_job(&self) -> bool {
+        self.budget.is_held_here()
+    }
+
     pub(crate) fn cores(&self) -> usize {
         self.budget.cores()
     }

@@ -9,4 +9,5 @@ mod examples;
 mod hosts;
 mod order;
 mod payloads;
+mod stream;
 mod workers;

@@ -22,6 +22,8 @@ pub(super) struct Options {
     pub(super) closure: bool,
     /// The caller will block for the outcome at once.
     pub(super) run: bool,
+    /// A full queue does not refuse the task: its submitter is one of those who empty it.
+    pub(super) above_bound: bool,
     /// One of the engine's own: it takes no room, and nobody counts it.
     pub(super) private: bool,
 }
@@ -36,6 +38,7 @@ impl Default for Options {
             closure: false,
             run: false,
             private: false,
+            above_bound: false,
         }
     }
 }
