@@ -43,6 +43,10 @@ pub(crate) const TAKE_BACK_AFTER: Duration = Duration::from_millis(2);
 /// otherwise. Its preload runs within it: long enough to read a large model from a slow disk.
 pub(crate) const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
+/// How long a worker that nobody needs stays, unless `EngineBuilder::idle_timeout` says otherwise:
+/// starting the next one takes two milliseconds, so that only a real pause is worth its end.
+pub(crate) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
 /// After several failed starts of a forkserver the next try is made after this.
 pub(crate) const FORKSERVER_RETRY: Duration = Duration::from_secs(10);
 
@@ -66,6 +70,28 @@ pub(crate) struct Terms {
     pub(crate) limits: Limits,
     pub(crate) payload_bytes_max: u64,
     pub(crate) start_timeout: Duration,
+    /// How many workers; `None`: as many as cores, none when nothing is to do.
+    pub(crate) workers: Option<std::ops::RangeInclusive<usize>>,
+    pub(crate) life: Life,
+}
+
+/// When a worker is replaced, and when it is one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// Tasks that a worker runs.
+    pub(crate) tasks: Option<u64>,
+    /// How long it lives.
+    pub(crate) age: Option<Duration>,
+    /// Bytes of resident memory that it may grow by.
+    pub(crate) growth: Option<u64>,
+    /// How long it may have nothing to do, beyond the least number of workers.
+    pub(crate) idle: Option<Duration>,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { tasks: None, age: None, growth: None, idle: Some(IDLE_TIMEOUT_DEFAULT) }
+    }
 }
 
 /// Resource limits of each worker of an engine. What is not set stays as the host has it, but for

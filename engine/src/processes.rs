@@ -13,10 +13,12 @@
 //! 3. Nothing is settled, woken or given back under the lock: [`After`] does it.
 
 mod after;
+mod control;
 mod deaths;
 mod dispatch;
 pub(crate) mod forkserver;
 mod harvest;
+mod life;
 mod link;
 mod pool;
 mod queue;

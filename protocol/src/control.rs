@@ -26,6 +26,10 @@ pub struct WorkerLimits {
     pub fsize: Option<u64>,
     /// Bytes of a core dump.
     pub core: Option<u64>,
+    /// Whole seconds of processor time that one task may use.
+    pub cpu: Option<u64>,
+    /// Growth of its resident memory in bytes, since it was READY, that it tells the host of.
+    pub growth: Option<u64>,
     /// Threads of its rayon pool, when a job asks for one.
     pub rayon_threads: u32,
     /// The largest output in bytes.
@@ -180,6 +184,11 @@ pub enum FromWorker {
         seq: u64,
         /// Bytes.
         len: u64,
+    },
+    /// Its resident memory has grown by more than it was to tell of; said once.
+    Grown {
+        /// Bytes.
+        bytes: u64,
     },
 }
 

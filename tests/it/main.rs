@@ -7,6 +7,7 @@ mod faults;
 mod shutdown;
 mod examples;
 mod hosts;
+mod life;
 mod order;
 mod payloads;
 mod stream;

@@ -10,7 +10,7 @@ use crate::budget::Budget;
 use crate::error::StartError;
 use crate::home::{Home, Role};
 use crate::limits::{
-    CORES_MAX, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT, START_TIMEOUT_DEFAULT, Terms,
+    CORES_MAX, Life, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT, START_TIMEOUT_DEFAULT, Terms,
 };
 use crate::policy::{Adaptive, Placement, Policy};
 use crate::processes::Processes;
@@ -50,6 +50,8 @@ impl EngineBuilder {
                 limits: Limits::new(),
                 payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
                 start_timeout: START_TIMEOUT_DEFAULT,
+                workers: None,
+                life: Life::default(),
             },
         }
     }
@@ -101,6 +103,43 @@ impl EngineBuilder {
         self
     }
 
+    /// How many workers there may be, and how many stay when nothing is to do: `2..=8`. Unless set,
+    /// none stays, and there are as many as cores at most. The least number is started with the
+    /// engine. More than cores serve tasks that mostly wait; the core budget is not raised by
+    /// them. `start` refuses a range that has no worker in it or is empty.
+    pub fn workers(mut self, count: std::ops::RangeInclusive<usize>) -> Self {
+        self.terms.workers = Some(count);
+        self
+    }
+
+    /// How long a worker beyond the least number may have nothing to do before it ends (60 s
+    /// unless set): between once and twice this time.
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.terms.life.idle = Some(time);
+        self
+    }
+
+    /// Replaces each worker after so many tasks, less up to a tenth, so that they do not all
+    /// leave at once. The replacement is started first, and no task waits for it.
+    pub fn recycle_after_tasks(mut self, count: u64) -> Self {
+        self.terms.life.tasks = Some(count);
+        self
+    }
+
+    /// Replaces each worker when it is so old, likewise.
+    pub fn recycle_after(mut self, age: Duration) -> Self {
+        self.terms.life.age = Some(age);
+        self
+    }
+
+    /// Replaces a worker whose resident memory has grown by so many bytes since it was forked,
+    /// likewise: for jobs that leak. It is looked at between two tasks, not during one; for that
+    /// there is [`Limits::memory`].
+    pub fn recycle_after_growth(mut self, bytes: u64) -> Self {
+        self.terms.life.growth = Some(bytes);
+        self
+    }
+
     /// How long the process that workers are forked from may take to start, its
     /// [`preload`](crate::App::preload) included (60 s unless set). Beyond it `start` fails where
     /// there is a preload; else tasks that need a process are refused.
@@ -128,6 +167,12 @@ impl EngineBuilder {
         let budget = budget(self.cores)?;
         if self.queue == 0 {
             return Err(StartError::setting("queue(0) accepts no task; give it room for one"));
+        }
+        if self.terms.workers.as_ref().is_some_and(|count| count.is_empty() || *count.end() == 0) {
+            return Err(StartError::setting(
+                "workers(..) needs a range that is not empty and ends with 1 or more; use \
+                 Placement::Thread for an engine without workers",
+            ));
         }
         home.set_rayon_threads(budget.cores());
         home.run_each_process().map_err(StartError::app)?;

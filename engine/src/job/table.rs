@@ -174,6 +174,11 @@ impl Table {
         self.entries.iter().filter_map(|entry| entry.key.as_ref())
     }
 
+    /// What all jobs need, in order.
+    pub(crate) fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.entries.iter().map(|entry| &entry.spec)
+    }
+
     /// The names of all jobs, in order.
     pub(crate) fn names(&self) -> Vec<&'static str> {
         self.entries.iter().map(|entry| entry.name).collect()

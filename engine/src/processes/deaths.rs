@@ -185,10 +185,13 @@ impl Processes {
             Verdict::Tripped { until } => until,
         };
         let seat = &mut inner.seats[index as usize];
-        seat.link = None;
+        let retired = seat.link.take().is_some_and(|link| link.retiring);
         seat.generation += 1;
         seat.state = SeatState::Wanted { from };
-        if !from.is_zero() {
+        if retired {
+            seat.state = SeatState::Empty;
+            self.want_the_least(inner, after);
+        } else if !from.is_zero() {
             inner.problem = problem;
             self.alarm_by(inner, from);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::After;
 use super::pool::{Inner, Processes, Shared};
-use super::seat::{Seat, SeatState};
+use super::queue::{Queue, Queues};
 use super::send::Sent;
 use crate::error::TaskError;
 use crate::job::Entry;
@@ -21,15 +21,39 @@ enum Choice {
 }
 
 impl Processes {
-    /// Dispatches from the head of the queue while there are seats and tokens, then takes the
-    /// tokens of idle seats.
+    /// Dispatches from the head of each queue while there are seats and tokens, then sees to idle
+    /// seats: their tokens go, and so does a worker that is to go.
     pub(super) fn dispatch(&self, inner: &mut Inner, after: &mut After) {
         if let Some(text) = inner.given_up.clone() {
             self.refuse_queue(inner, &text, after);
         }
-        while let Some(task) = inner.queue.front() {
+        self.dispatch_from(inner, |queues| &mut queues.usual, after);
+        if !inner.queue.special.is_empty() {
+            self.dispatch_from(inner, |queues| &mut queues.special, after);
+        }
+        for index in 0..inner.seats.len() {
+            let seat = &mut inner.seats[index];
+            let Some(link) = &mut seat.link else { continue };
+            if !link.is_busy() && seat.has_token {
+                seat.has_token = false;
+                after.tokens += 1;
+                inner.wanted_since = None;
+            }
+            if link.worn || link.retiring {
+                self.wear_out(inner, index, after);
+            }
+        }
+    }
+
+    fn dispatch_from(
+        &self,
+        inner: &mut Inner,
+        queue: impl Fn(&mut Queues) -> &mut Queue,
+        after: &mut After,
+    ) {
+        while let Some(task) = queue(&mut inner.queue).front() {
             if !task.core().is_waiting() {
-                inner.queue.pop_front();
+                queue(&mut inner.queue).pop_front();
                 inner.forgotten = inner.forgotten.saturating_sub(1);
                 continue;
             }
@@ -38,7 +62,7 @@ impl Processes {
                 Choice::Seat(index) => index,
                 Choice::Wait => break,
             };
-            inner.queue.pop_front();
+            queue(&mut inner.queue).pop_front();
             if !task.core().claim() {
                 continue;
             }
@@ -55,21 +79,13 @@ impl Processes {
                 Sent::Yes => after.leave(task.core()),
                 Sent::NoRoom => {
                     task.core().unclaim();
-                    inner.queue.push_front(task);
+                    queue(&mut inner.queue).push_front(task);
                     break;
                 }
                 Sent::Failed(failure) => {
                     after.leave(task.core());
                     after.fail(task, failure);
                 }
-            }
-        }
-        for seat in &mut inner.seats {
-            let busy = seat.link.as_ref().is_some_and(super::link::Link::is_busy);
-            if seat.has_token && !busy {
-                seat.has_token = false;
-                after.tokens += 1;
-                inner.wanted_since = None;
             }
         }
     }
@@ -80,9 +96,12 @@ impl Processes {
         let predicted = self.predicted_ns(task);
         // A clock that kills must not run for somebody else's task, and a task of unknown length
         // is nobody to queue before others.
-        let shares = !task.core().controls.is_timed() && predicted.is_some();
+        let need = self.need(task);
+        let shares =
+            !task.core().controls.is_timed() && !need.one_shot && predicted.is_some();
+        let waiting = inner.queue.of(need).len();
         let (mut idle, mut shortest, mut crowded) = (None, None::<(Duration, usize)>, false);
-        for (index, seat) in inner.seats.iter().enumerate().filter(|(_, seat)| seat.is_ready()) {
+        for (index, seat) in inner.seats.iter().enumerate().filter(|(_, seat)| seat.serves(need)) {
             let Some(link) = &seat.link else { continue };
             if !link.is_busy() {
                 idle = idle.or(Some(index));
@@ -104,7 +123,7 @@ impl Processes {
             self.watch_lanes(inner);
             return Choice::Seat(index);
         }
-        if crowded && work(predicted, inner.queue.len()) < WAKE_COST {
+        if crowded && work(predicted, waiting) < WAKE_COST {
             self.watch_lanes(inner);
             return Choice::Wait; // a slot is free sooner than another worker is awake
         }
@@ -121,8 +140,8 @@ impl Processes {
             }
         } else {
             let soon = shortest.is_some_and(|(backlog, _)| backlog < START_WORTH);
-            if !(soon || crowded) || work(predicted, inner.queue.len()) >= START_WORTH {
-                self.want_worker(inner, after);
+            if !(soon || crowded) || work(predicted, waiting) >= START_WORTH {
+                self.want_worker(inner, need, after);
             }
         }
         match shortest {
@@ -147,22 +166,6 @@ impl Processes {
     /// How long a task's job takes in a worker, if that was seen before.
     pub(super) fn predicted_ns(&self, task: &Shared) -> Option<u64> {
         self.home.table.entry(task.core().job).and_then(Entry::service_ns)
-    }
-
-    /// Every worker is busy: one more, unless as many are coming as there are tasks.
-    fn want_worker(&self, inner: &mut Inner, after: &mut After) {
-        let waiting = inner.queue.len();
-        let coming = |seat: &&Seat| {
-            matches!(seat.state, SeatState::Wanted { .. } | SeatState::Starting { .. })
-        };
-        let coming = inner.seats.iter().filter(coming).count();
-        if coming >= waiting {
-            return;
-        }
-        if let Some(seat) = inner.seats.iter_mut().find(|seat| seat.state == SeatState::Empty) {
-            seat.state = SeatState::Wanted { from: Duration::ZERO };
-            after.call = true;
-        }
     }
 
     /// Looks later whether what waits in or for a lane is stuck behind a longer task than

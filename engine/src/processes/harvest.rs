@@ -70,6 +70,7 @@ impl Processes {
             if first {
                 inner.restarts.succeeded();
             }
+            self.count_wear(inner, index as usize);
         }
     }
 
@@ -89,7 +90,7 @@ impl Processes {
                 }
                 None => (link.lost_reply("it filled a block that it was not granted"), 0),
             },
-            Storage::Memfd { len } if len > self.limits.output_bytes_max => {
+            Storage::Memfd { len } if len > self.output_bytes_max() => {
                 (link.lost_reply("its output is larger than what was granted"), 0)
             }
             Storage::Memfd { len } => match payload {
@@ -112,8 +113,12 @@ impl Processes {
         })
     }
 
+    fn output_bytes_max(&self) -> u64 {
+        self.kinds[0].output_bytes_max
+    }
+
     fn room_for(&self, link: &mut Link, seq: u64, len: u64) -> GrantAnswer {
-        if len > self.limits.output_bytes_max {
+        if len > self.output_bytes_max() {
             return GrantAnswer::Refused;
         }
         let block = if len <= BLOCK_MAX { link.outputs.allocate(len) } else { None };

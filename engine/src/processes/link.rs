@@ -66,6 +66,16 @@ pub(super) struct Link {
     pub(super) orphaned: bool,
     /// Its end of the socket is closed: it is dying.
     pub(super) is_deaf: bool,
+    /// It is given no more tasks, and ended when it has none.
+    pub(super) retiring: bool,
+    /// It is to be replaced: by the worker of this seat and generation, once that is READY.
+    pub(super) worn: bool,
+    pub(super) replaced_by: Option<(u32, u64)>,
+    /// When it became READY.
+    pub(super) since: Duration,
+    /// The next sequence when the supervisor last looked whether it is idle.
+    pub(super) seen_seq: u64,
+    pub(super) looked: Duration,
     /// It was not READY in time.
     pub(super) too_slow: bool,
     /// Tasks that were running when it died, and what their outcome is if that is known already.
@@ -112,6 +122,12 @@ impl Link {
             start_failure: None,
             orphaned: false,
             is_deaf: false,
+            retiring: false,
+            worn: false,
+            replaced_by: None,
+            since: Duration::ZERO,
+            seen_seq: 0,
+            looked: Duration::ZERO,
             too_slow: false,
             lost: Vec::new(),
             verdict: None,
@@ -121,7 +137,17 @@ impl Link {
 
     /// It may be given tasks.
     pub(super) fn serves(&self) -> bool {
-        !self.ordered && !self.is_deaf && self.broken.is_none()
+        !self.ordered && !self.is_deaf && !self.retiring && self.broken.is_none()
+    }
+
+    /// It is given no more tasks.
+    pub(super) fn retire(&mut self) {
+        self.retiring = true;
+    }
+
+    /// It was never given a task.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.host.next_seq() == 1 && self.sending == 0
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -285,6 +311,7 @@ impl Link {
                     self.pid.get_or_insert(pid);
                     self.said_ready = true;
                 }
+                Ok(FromWorker::Grown { .. }) if fds.is_empty() => self.worn = true,
                 Ok(FromWorker::Failed { message, .. }) if fds.is_empty() => {
                     self.start_failure = Some(message);
                 }

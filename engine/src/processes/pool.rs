@@ -9,21 +9,20 @@ use amphi_protocol::{RestartBudget, StartStage, WorkerLimits};
 use parking_lot::{Condvar, Mutex};
 
 use super::After;
-use super::queue::Queue;
-use super::seat::{Seat, SeatState};
+use super::queue::{Need, Queues};
+use super::seat::Seat;
 use super::supervisor::{self, Started};
 use crate::budget::{Appetite, Budget, TokenUser};
 use crate::error::{Reason, StartError, TaskError};
 use crate::home::Home;
-use crate::limits::{DROP_TIMEOUT, Terms};
-use crate::outcome::Failure;
+use crate::limits::{DROP_TIMEOUT, Life, Limits, Terms};
 use crate::policy::{Placement, Why};
 use crate::room::Room;
 use crate::scheduler::Scheduler;
 use crate::sys::clock;
 use crate::sys::doorbell::{Alarm, Bell};
 use crate::sys::process::Surroundings;
-use crate::task::{AnyTask, Core, Port};
+use crate::task::{AnyTask, Port};
 
 pub(super) type Shared = Arc<dyn AnyTask>;
 
@@ -39,7 +38,14 @@ pub(crate) struct Processes {
     pub(super) scheduler: Arc<Scheduler>,
     /// The way of a task that turns out to be bound for a thread.
     port: OnceLock<Weak<dyn Port>>,
-    pub(super) limits: WorkerLimits,
+    /// What workers of each kind are started with; the engine's own limits first.
+    pub(super) kinds: Vec<WorkerLimits>,
+    /// What each job needs of its worker.
+    needs: Vec<Need>,
+    /// How many workers there may be, and stay when nothing is to do.
+    pub(super) workers: std::ops::RangeInclusive<usize>,
+    /// When a worker is replaced, and when it is one too many.
+    pub(super) life: Life,
     /// What every forkserver and worker finds as it was when the engine started.
     pub(super) surroundings: Surroundings,
     /// How long the start of a forkserver may take, preload included.
@@ -60,12 +66,12 @@ pub(crate) struct Processes {
     pub(super) spin_penalty: AtomicU32,
     pub(super) started: Mutex<Started>,
     pub(super) start_changed: Condvar,
-    supervisor: Mutex<Option<JoinHandle<()>>>,
+    pub(super) supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the lock guards.
 pub(super) struct Inner {
-    pub(super) queue: Queue,
+    pub(super) queue: Queues,
     /// Entries of the queue, at most, whose task its handle has claimed.
     pub(super) forgotten: usize,
     pub(super) seats: Vec<Seat>,
@@ -99,15 +105,10 @@ impl Processes {
             Bell::new().map_err(failed("making an eventfd"))?,
             Alarm::new().map_err(failed("making a timerfd"))?,
         );
-        let Terms { limits, payload_bytes_max, start_timeout } = terms;
-        let limits = WorkerLimits {
-            memory: limits.memory,
-            nofile: limits.nofile,
-            fsize: limits.fsize,
-            core: limits.core,
-            rayon_threads: 1,
-            output_bytes_max: *payload_bytes_max,
-        };
+        let (kinds, needs) = kinds(&home, terms);
+        let workers = terms.workers.clone().unwrap_or(0..=cores);
+        // One more than may serve: a replacement starts before the one it replaces leaves.
+        let seats = 1 + workers.end();
         let pool = Arc::new_cyclic(|weak: &Weak<Self>| Self {
             appetite: budget.join(weak.clone() as Weak<dyn TokenUser>),
             home,
@@ -115,13 +116,16 @@ impl Processes {
             room,
             scheduler,
             port: OnceLock::new(),
-            limits,
+            kinds,
+            needs,
+            workers,
+            life: terms.life,
             surroundings: Surroundings::capture(),
-            start_timeout: *start_timeout,
+            start_timeout: terms.start_timeout,
             inner: Mutex::new(Inner {
-                queue: Queue::default(),
+                queue: Queues::default(),
                 forgotten: 0,
-                seats: (0..cores).map(|_| Seat::default()).collect(),
+                seats: (0..seats).map(|_| Seat::default()).collect(),
                 wanted_since: None,
                 alarm_at: None,
                 is_watching: false,
@@ -145,6 +149,9 @@ impl Processes {
         let thread = supervisor::spawn(Arc::clone(&pool))
             .map_err(failed("starting the supervisor thread"))?;
         *pool.supervisor.lock() = Some(thread);
+        let mut after = After::default();
+        pool.want_the_least(&mut pool.inner.lock(), &mut after);
+        after.run(&pool);
         if pool.home.has_preload() {
             pool.wait_for_preload()?;
         }
@@ -180,6 +187,11 @@ impl Processes {
 
     pub(super) fn port(&self) -> Option<Arc<dyn Port>> {
         self.port.get().and_then(Weak::upgrade)
+    }
+
+    /// What a task needs of its worker.
+    pub(super) fn need(&self, task: &Shared) -> Need {
+        self.needs.get(task.core().job as usize).copied().unwrap_or_default()
     }
 
     /// Refuses fast while no worker can be started.
@@ -219,7 +231,7 @@ impl Processes {
             let settled = task.settle_failure(TaskError::Cancelled);
             return self.scheduler.settled(task.core(), settled);
         }
-        inner.queue.push_back(task);
+        inner.queue.of(self.need(&task)).push_back(task);
         self.harvest_all(&mut inner, &mut after);
         self.dispatch(&mut inner, &mut after);
         drop(inner);
@@ -237,75 +249,6 @@ impl Processes {
         }
     }
 
-    /// A task was asked to stop: back from its lane, or a word to its worker. One that is on its
-    /// way into a lane is met there: whoever sends it looks once more, under the lock.
-    pub(crate) fn cancel(&self, core: &Core) {
-        self.stop(core, TaskError::Cancelled, true);
-    }
-
-    /// Ends a task with `failure` if it lies in a lane and was not started.
-    pub(crate) fn take_back(&self, core: &Core, failure: Failure) {
-        self.stop(core, failure, false);
-    }
-
-    fn stop(&self, core: &Core, failure: Failure, running_too: bool) {
-        let mut after = After::default();
-        let mut inner = self.inner.lock();
-        let Some((index, seq)) = core.seat() else { return };
-        if let Some(link) = inner.link_of(index, seq, core) {
-            let lane = Arc::clone(&link.lane);
-            match link.host.revoke(lane.rsp(), seq) {
-                Ok(true) => {
-                    if let Some(flight) = link.take_flight(seq) {
-                        link.free_blocks(flight.input, flight.output);
-                        after.fail(flight.task, failure);
-                    }
-                }
-                Ok(false) if running_too => link.host.cancel(lane.req(), seq),
-                Ok(false) => {}
-                Err(violation) => link.break_off(violation.to_string()),
-            }
-        }
-        self.dispatch(&mut inner, &mut after);
-        drop(inner);
-        after.run(self);
-    }
-
-    /// Kills the worker that runs a task; its neighbours in the lane are taken back first.
-    pub(crate) fn kill(&self, core: &Core) -> bool {
-        let mut after = After::default();
-        let mut inner = self.inner.lock();
-        let Some((index, seq)) = core.seat() else {
-            // On its way into a lane, where it will be found to be cancelled.
-            return core.is_with_processes();
-        };
-        self.harvest(&mut inner, index, &mut after);
-        if inner.link_of(index, seq, core).is_some() {
-            self.kill_flight(&mut inner, index, seq, TaskError::Cancelled, &mut after);
-        }
-        drop(inner);
-        after.run(self);
-        true
-    }
-
-    /// Reads what a task's worker reported since.
-    pub(crate) fn refresh(&self, core: &Core) {
-        let Some((index, _)) = core.seat() else { return };
-        let mut inner = self.inner.lock();
-        if let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut())
-        {
-            link.read_records();
-        }
-    }
-
-    /// The workers' pids.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        let inner = self.inner.lock();
-        let alive =
-            inner.seats.iter().filter(|seat| !matches!(seat.state, SeatState::Dying { .. }));
-        alive.filter_map(|seat| seat.link.as_ref()?.pid).collect()
-    }
-
     /// No worker can be started: every task that waits is told why.
     pub(super) fn refuse_queue(&self, inner: &mut Inner, text: &str, after: &mut After) {
         self.is_troubled.store(true, Ordering::Relaxed);
@@ -321,56 +264,6 @@ impl Processes {
             after.leave(task.core());
             after.fail(task, TaskError::Rejected(Reason::NoWorkers(text.to_owned())));
         }
-    }
-
-    /// **Blocks** until nothing is queued or in flight, or until `deadline`.
-    pub(crate) fn drain(&self, deadline: Duration) {
-        let mut inner = self.inner.lock();
-        while !inner.is_idle() {
-            let left = deadline.saturating_sub(clock::now());
-            if left.is_zero() {
-                return;
-            }
-            self.idle.wait_for(&mut inner, left.min(Duration::from_millis(20)));
-        }
-    }
-
-    /// Cancels everything, kills the workers, and waits a moment for the supervisor. How many
-    /// tasks were cancelled.
-    pub(crate) fn end(&self, patience: Duration) -> usize {
-        let mut after = After::default();
-        let mut inner = self.inner.lock();
-        inner.closing = true;
-        self.is_troubled.store(true, Ordering::Relaxed);
-        for task in inner.queue.take_all() {
-            if task.core().claim() {
-                after.leave(task.core());
-                after.fail(task, TaskError::Cancelled);
-            }
-        }
-        for index in 0..inner.seats.len() {
-            let seat = &mut inner.seats[index];
-            if std::mem::take(&mut seat.has_token) {
-                after.tokens += 1;
-            }
-            if let Some(link) = &mut seat.link {
-                for task in link.take_all() {
-                    after.fail(task, TaskError::Cancelled);
-                }
-                link.kill();
-            }
-        }
-        drop(inner);
-        let cancelled = after.failures();
-        after.run(self);
-        self.call.ring();
-        if let Some(thread) = self.supervisor.lock().take() {
-            let until = clock::now() + patience;
-            while !thread.is_finished() && clock::now() < until {
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
-        }
-        cancelled
     }
 }
 
@@ -395,4 +288,32 @@ impl TokenUser for Processes {
         after.run(self);
         self.budget.pass_on();
     }
+}
+
+/// The kinds of workers that the jobs of an app need, and which each job does.
+fn kinds(home: &Home, terms: &Terms) -> (Vec<WorkerLimits>, Vec<Need>) {
+    let growth = terms.life.growth;
+    let limits = |limits: &Limits| WorkerLimits {
+        memory: limits.memory,
+        nofile: limits.nofile,
+        fsize: limits.fsize,
+        core: limits.core,
+        cpu: limits.cpu.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+        growth,
+        rayon_threads: 1,
+        output_bytes_max: terms.payload_bytes_max,
+    };
+    let mut kinds = vec![limits(&terms.limits)];
+    let needs = home.table.specs().map(|spec| {
+        let own = spec.limits.as_ref().map(limits);
+        let kind = own.map_or(0, |own| {
+            kinds.iter().position(|kind| *kind == own).unwrap_or_else(|| {
+                kinds.push(own);
+                kinds.len() - 1
+            })
+        });
+        Need { kind: u16::try_from(kind).unwrap_or(u16::MAX), one_shot: spec.one_shot }
+    });
+    let needs = needs.collect();
+    (kinds, needs)
 }

@@ -5,6 +5,58 @@ use std::collections::VecDeque;
 use super::pool::Shared;
 use crate::task::{Priority, Turn};
 
+/// Both queues: tasks that any worker of the pool may run, and those that need one of their own
+/// kind, behind which the others do not wait.
+#[derive(Default)]
+pub(super) struct Queues {
+    pub(super) usual: Queue,
+    pub(super) special: Queue,
+}
+
+impl Queues {
+    pub(super) fn of(&mut self, need: Need) -> &mut Queue {
+        if need.is_special() { &mut self.special } else { &mut self.usual }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.usual.len() + self.special.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.usual.is_empty() && self.special.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shared> {
+        self.usual.iter().chain(self.special.iter())
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Shared) -> bool) {
+        self.usual.retain(&keep);
+        self.special.retain(&keep);
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Shared> {
+        let mut all = self.usual.take_all();
+        all.extend(self.special.take_all());
+        all
+    }
+}
+
+/// What a job needs of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Need {
+    /// Which limits it was started with: the engine's are 0.
+    pub(super) kind: u16,
+    /// It has run nothing before, and runs nothing afterwards.
+    pub(super) one_shot: bool,
+}
+
+impl Need {
+    pub(super) const fn is_special(self) -> bool {
+        self.kind != 0 || self.one_shot
+    }
+}
+
 /// See the module. The entry that is next is chosen when it is looked at and stays so until it is
 /// taken.
 pub(super) struct Queue {

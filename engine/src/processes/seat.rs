@@ -5,6 +5,7 @@ use std::time::Duration;
 use amphi_protocol::{ARENA_OFFSET, Block, RSP_ARENA_OFFSET, Req, Rsp, state_word_index};
 
 use super::link::Link;
+use super::queue::Need;
 use super::pool::Shared;
 use crate::sys::doorbell::futex_wake;
 use crate::sys::memory::Segment;
@@ -17,6 +18,8 @@ pub(super) struct Seat {
     pub(super) state: SeatState,
     pub(super) link: Option<Link>,
     pub(super) has_token: bool,
+    /// Which kind of worker holds it, or is to.
+    pub(super) kind: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +39,19 @@ pub(super) enum SeatState {
 impl Seat {
     pub(super) fn is_ready(&self) -> bool {
         self.state == SeatState::Ready && self.link.as_ref().is_some_and(|link| link.serves())
+    }
+}
+
+impl Seat {
+    /// Its worker may run a task with this need.
+    pub(super) fn serves(&self, need: Need) -> bool {
+        let is_fresh = || self.link.as_ref().is_some_and(Link::is_fresh);
+        self.kind == need.kind && self.is_ready() && (!need.one_shot || is_fresh())
+    }
+
+    /// Somebody holds it, or is to, for good.
+    pub(super) fn is_taken(&self) -> bool {
+        self.state != SeatState::Empty && !self.link.as_ref().is_some_and(|link| link.retiring)
     }
 }
 

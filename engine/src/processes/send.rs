@@ -167,7 +167,7 @@ impl Processes {
         task.core().clear_seat();
         task.core().unclaim();
         self.room.enter_again(task.core());
-        inner.queue.push_front(task);
+        inner.queue.of(self.need(&task)).push_front(task);
     }
 
     /// Publishes a task whose input is in its place.
@@ -229,6 +229,9 @@ impl Processes {
         if published.wake {
             core.note_wake();
             after.wake(&link.lane, published.seq);
+        }
+        if self.need(task).one_shot {
+            link.retire();
         }
         link.put_flight(Flight {
             task: Arc::clone(task),

@@ -265,7 +265,9 @@ impl Starter {
         reactor.add(&ours, Token::Socket { seat, generation }.number(), Interest::Edge)?;
         reactor.add(&stderr, Token::Stderr { seat, generation }.number(), Interest::Level)?;
 
-        let spawn = ToForkserver::Spawn { id, limits: self.pool.limits };
+        let kind = self.pool.inner.lock().seats[seat as usize].kind;
+        let limits = self.pool.kinds[usize::from(kind)];
+        let spawn = ToForkserver::Spawn { id, limits };
         let fds = [theirs.as_fd(), bell.as_fd(), stderr_writer.as_fd()];
         let Some(forkserver) = &self.forkserver else {
             return Err(io::Error::other("there is no forkserver"));

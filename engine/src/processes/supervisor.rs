@@ -126,10 +126,15 @@ impl Supervisor {
         if link.read_socket() {
             let lane = Arc::clone(&link.lane);
             link.host.arm(lane.req());
+            let now = clock::now();
             link.is_ready = true;
+            (link.since, link.looked) = (now, now);
             inner.seats[index as usize].state = SeatState::Ready;
             self.pool.dispatch(&mut inner, &mut after);
-            self.pool.set_alarm(&mut inner, clock::now());
+            self.pool.set_alarm(&mut inner, now);
+        } else {
+            // It may have told that it has grown.
+            self.pool.dispatch(&mut inner, &mut after);
         }
         drop(inner);
         after.run_beside(&self.pool);
@@ -205,6 +210,7 @@ impl Supervisor {
             } else if link.overruns(now) {
                 pool.pass_by(&mut inner, index);
             }
+            pool.look_at_age(&mut inner, index as usize, now);
             match inner.seats[index as usize].state {
                 SeatState::Starting { until } if until <= now => {
                     if let Some(link) = inner.seats[index as usize].link.as_mut() {
@@ -238,7 +244,9 @@ impl Processes {
             return; // it goes off any moment, and what it is for is still to be done
         }
         inner.is_watching = inner.needs_watch();
-        let next = inner.next_deadline(now);
+        let ages = inner.seats.iter().enumerate().filter_map(|(index, seat)| self.due(seat, index));
+        let ages = ages.filter(|at| *at > now).min();
+        let next = inner.next_deadline(now).into_iter().chain(ages).min();
         if inner.alarm_at != next {
             inner.alarm_at = next;
             self.alarm.set(next);

@@ -104,8 +104,7 @@ fn prepare(socket: &Channel, terms: &Terms) -> Result<Lane, (StartStage, String)
 
 /// The first thread: starts the job thread, then only listens.
 fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms: Terms) -> ! {
-    let output_max = terms.limits.output_bytes_max;
-    let runner = Runner::new(lane, bell, Arc::clone(socket), terms.home, output_max);
+    let runner = Runner::new(lane, bell, Arc::clone(socket), terms.home, &terms.limits);
     let payloads = runner.payloads();
     let thread = std::thread::Builder::new()
         .name("amphi-job".to_owned())

@@ -330,6 +330,13 @@ pub(crate) fn oom_kills() -> u64 {
     line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
+/// Bytes of memory that this process has in core now.
+pub(crate) fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
+}
+
 /// Which of the descriptors have something to read or are hung up; waits until one has, or until
 /// `timeout`.
 pub(crate) fn wait_readable(

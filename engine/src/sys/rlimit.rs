@@ -21,6 +21,16 @@ pub(crate) fn apply(limits: &WorkerLimits) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the task that begins so many seconds of processor time; then SIGXCPU ends the process.
+pub(crate) fn allow_cpu(seconds: u64) {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime).tv_sec;
+    let maximum = getrlimit(Resource::Cpu).maximum;
+    let current = used.unsigned_abs().saturating_add(seconds).saturating_add(1);
+    let current = maximum.map_or(current, |maximum| maximum.min(current));
+    // A soft limit below the hard one may always be set.
+    let _ = setrlimit(Resource::Cpu, Rlimit { current: Some(current), maximum });
+}
+
 /// Lowers a limit; never above what is allowed already.
 fn set(resource: Resource, value: u64) -> io::Result<()> {
     let maximum = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use amphi_protocol::{
     Claimed, ClaimedInput, FromWorker, GrantAnswer, OUTPUT_INLINE, Output, ReplyKind, StartStage,
-    WorkerLane, encode,
+    WorkerLane, WorkerLimits, encode,
 };
 
 use super::signals::{LaneSignals, Shared};
@@ -19,6 +19,7 @@ use crate::sys::clock;
 use crate::sys::doorbell::Bell;
 use crate::sys::memory::{read_sealed, sealed_memfd};
 use crate::sys::process;
+use crate::sys::rlimit;
 use crate::sys::socket::Channel;
 
 /// Rounds the job thread looks for its next task before it sleeps (about 20 µs).
@@ -102,7 +103,20 @@ pub(super) struct Runner {
     /// The last service time of each job.
     service: Vec<Duration>,
     output_max: u64,
+    growth: Option<Growth>,
+    /// Whole seconds of processor time for each task.
+    cpu: Option<u64>,
 }
+
+/// Whether the worker has grown too large.
+struct Growth {
+    bytes_max: u64,
+    bytes_at_start: u64,
+    looked: Duration,
+}
+
+/// How often a worker looks at its own size, at most.
+const GROWTH_LOOK: Duration = Duration::from_millis(20);
 
 impl Runner {
     pub(super) fn new(
@@ -110,7 +124,7 @@ impl Runner {
         bell: Bell,
         socket: Arc<Channel>,
         home: Arc<Home>,
-        output_max: u64,
+        limits: &WorkerLimits,
     ) -> Self {
         let Lane { request, response, end } = lane;
         Self {
@@ -125,7 +139,13 @@ impl Runner {
             spin_skip: 0,
             spin_penalty: 1,
             service: Vec::new(),
-            output_max,
+            output_max: limits.output_bytes_max,
+            growth: limits.growth.map(|bytes_max| Growth {
+                bytes_max,
+                bytes_at_start: 0,
+                looked: Duration::ZERO,
+            }),
+            cpu: limits.cpu,
         }
     }
 
@@ -137,6 +157,9 @@ impl Runner {
     pub(super) fn run(mut self) {
         if let Err(message) = self.home.run_each_process() {
             fail(&self.socket, StartStage::EachProcess, &message);
+        }
+        if let Some(growth) = &mut self.growth {
+            growth.bytes_at_start = process::resident_bytes();
         }
         let ready = encode(&FromWorker::Ready { pid: process::own_pid() });
         if self.socket.send(&ready, &[]).is_err() {
@@ -224,6 +247,9 @@ impl Runner {
         }
         out.clear();
         let (home, lane) = (&self.home, &self.lane);
+        if let Some(seconds) = self.cpu {
+            rlimit::allow_cpu(seconds);
+        }
         let begun = clock::now();
         let kind = match home.table.entry(claimed.job) {
             None => unknown_job(out),
@@ -239,7 +265,8 @@ impl Runner {
                 },
             },
         };
-        let ran = clock::now().saturating_sub(begun);
+        let ended = clock::now();
+        let ran = ended.saturating_sub(begun);
         if self.service.len() <= job && job < self.home.table.len() {
             self.service.resize(self.home.table.len(), Duration::MAX);
         }
@@ -249,6 +276,7 @@ impl Runner {
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.lane.flush();
         self.reply(claimed, kind, out, run_ns);
+        self.look_at_growth(ended);
         if out.capacity() > 1 << 20 {
             // A worker does not keep the memory of its largest output.
             *out = Vec::new();
@@ -296,6 +324,20 @@ impl Runner {
         };
         self.end.finish(lane.rsp(), seq, kind, output, run_ns);
         self.owe();
+    }
+
+    /// Tells the host, once, that the worker has grown beyond what it may.
+    fn look_at_growth(&mut self, now: Duration) {
+        let Some(growth) = self.growth.as_mut() else { return };
+        if now.saturating_sub(growth.looked) < GROWTH_LOOK {
+            return;
+        }
+        growth.looked = now;
+        let bytes = process::resident_bytes().saturating_sub(growth.bytes_at_start);
+        if bytes > growth.bytes_max {
+            self.growth = None;
+            let _ = self.socket.send(&encode(&FromWorker::Grown { bytes }), &[]);
+        }
     }
 
     fn owe(&mut self) {
