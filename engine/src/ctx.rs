@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::CancelRequested;
 use crate::home::Home;
 use crate::policy::Placement;
-use crate::task::Core;
+use crate::task::Inherited;
 
 /// The way from a running job back to whoever waits for it. A thread's task answers itself; in a
 /// worker the lane does.
 pub(crate) trait Signals: Send + Sync {
     fn is_cancelled(&self) -> bool;
     fn progress(&self, done: u64, total: u64);
-    /// The task itself, where it is in this process.
-    fn task(&self) -> Option<&Core>;
+    /// What tasks take over that this one submits.
+    fn inherited(&self) -> Inherited;
 }
 
 /// Handed to every running job. It may be shared with the threads of [`Ctx::install`].
@@ -146,9 +146,9 @@ impl Ctx {
         &self.home
     }
 
-    /// The running task, where it is in this process.
-    pub(crate) fn core(&self) -> Option<&Core> {
-        self.signals.as_ref()?.task()
+    /// What tasks take over that this one submits.
+    pub(crate) fn inherited(&self) -> Inherited {
+        self.signals.as_ref().map(|signals| signals.inherited()).unwrap_or_default()
     }
 
     pub(crate) fn saw_cancel(&self) -> bool {

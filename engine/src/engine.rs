@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ctx::Ctx;
 use crate::error::{Reason, Rejected, TaskError};
 use crate::job::{CallWork, Job, JobWork, Work};
-use crate::task::{AnyTask, Cell, Core, Port, RetryIf, Task};
+use crate::task::{AnyTask, Cell, Core, Inherited, Port, RetryIf, Task};
 
 pub use self::builder::EngineBuilder;
 pub use self::explain::Explanation;
@@ -31,7 +31,7 @@ mod watch;
 
 use self::closure::ClosureWork;
 use self::options::Options;
-use self::shared::{Inherited, Shared};
+use self::shared::Shared;
 
 /// Runs jobs on threads and in processes. Cheap to clone, usable from any thread and any async
 /// runtime.

@@ -24,7 +24,7 @@ use crate::sys;
 
 pub(crate) use self::cell::{Cell, RetryIf};
 pub use self::controls::Priority;
-pub(crate) use self::controls::{Backoff, Controls, Turn};
+pub(crate) use self::controls::{Backoff, Controls, Inherited, Turn};
 pub(crate) use self::core::{Core, Plan, Port};
 pub(crate) use self::retry::Retry;
 

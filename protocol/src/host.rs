@@ -341,6 +341,9 @@ fn write_request(req: Req<'_>, seq: u64, request: &Request<'_>) {
     set(req_word::PLACE, place.number());
     set(req_word::LEN, len);
     set(req_word::OFFSET, offset);
+    set(req_word::DEADLINE, request.context.deadline_ns);
+    set(req_word::TRACE, request.context.trace as u64);
+    set(req_word::TRACE + 1, (request.context.trace >> 64) as u64);
     set(req_word::GRANT_OFFSET, request.grant.offset);
     set(req_word::GRANT_CAPACITY, request.grant.capacity);
 }

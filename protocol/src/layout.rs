@@ -18,7 +18,7 @@ pub const SLOTS: usize = 8;
 /// Bytes of a slot.
 pub(crate) const SLOT_BYTES: usize = 256;
 /// Bytes of input that travel in the slot itself.
-pub const INPUT_INLINE: usize = 192;
+pub const INPUT_INLINE: usize = 168;
 /// Bytes of output that travel in the slot itself.
 pub const OUTPUT_INLINE: usize = 232;
 
@@ -79,7 +79,11 @@ pub(crate) mod req_word {
     pub(crate) const GRANT_CAPACITY: usize = 6;
     /// The sequence that is to stop; never reset, because no sequence comes twice.
     pub(crate) const CANCEL: usize = 7;
-    pub(crate) const INLINE: usize = 8;
+    /// When nobody wants the outcome any more, in ns of the machine's monotonic clock; 0: never.
+    pub(crate) const DEADLINE: usize = 8;
+    /// Which chain of tasks it belongs to, low and high half.
+    pub(crate) const TRACE: usize = 9;
+    pub(crate) const INLINE: usize = 11;
 }
 
 /// Words of a response slot. STATE is written by both ends, by RMW or by whose turn it is; the
@@ -138,6 +142,8 @@ pub const LAYOUT_HASH: u64 = {
         req_word::GRANT_OFFSET,
         req_word::GRANT_CAPACITY,
         req_word::CANCEL,
+        req_word::DEADLINE,
+        req_word::TRACE,
         req_word::INLINE,
         rsp_word::STATE,
         rsp_word::HEAD,

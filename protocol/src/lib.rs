@@ -31,8 +31,8 @@ pub use crate::layout::{
 };
 pub use crate::life::{Budget as RestartBudget, Death, Verdict};
 pub use crate::message::{
-    Claimed, ClaimedInput, Done, Event, Grant, GrantAnswer, InlineBytes, Input, Output, ReplyKind,
-    Request, Stage, Storage,
+    Claimed, ClaimedInput, Context, Done, Event, Grant, GrantAnswer, InlineBytes, Input, Output,
+    ReplyKind, Request, Stage, Storage,
 };
 pub use crate::record::{
     ProgressRecord, RECORD_BYTES_MAX, RecordReader, RecordWriter, record_kind,

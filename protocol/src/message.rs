@@ -41,6 +41,20 @@ impl Grant {
     pub const NONE: Self = Self { offset: 0, capacity: 0 };
 }
 
+/// What a task takes over from the one that it was submitted from, and hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Context {
+    /// When nobody wants the outcome any more, in ns of the machine's monotonic clock; 0: never.
+    pub deadline_ns: u64,
+    /// Which chain of tasks it belongs to; 0: none that was named.
+    pub trace: u128,
+}
+
+impl Context {
+    /// None.
+    pub const NONE: Self = Self { deadline_ns: 0, trace: 0 };
+}
+
 /// What the host publishes.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -48,6 +62,8 @@ pub struct Request<'a> {
     pub job: u32,
     /// Not used yet; 0.
     pub flags: u32,
+    /// What it hands on to tasks that it submits.
+    pub context: Context,
     /// The encoded input.
     pub input: Input<'a>,
     /// Where the output may go.
@@ -268,6 +284,8 @@ pub struct Claimed {
     pub job: u32,
     /// Not used yet.
     pub flags: u32,
+    /// What it hands on to tasks that it submits.
+    pub context: Context,
     /// Where its input lies.
     pub input: ClaimedInput,
     /// Where its output may go.

@@ -8,8 +8,9 @@ use crate::message::Place;
 use crate::slot::{Head, Word};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{
-    ClaimedInput, Done, Event, Grant, GrantAnswer, HostLane, Input, Output, Published, ReplyKind,
-    Req, Request, Rsp, Stage, Storage, Violation, WorkerLane, looks_done, state_word_index,
+    ClaimedInput, Context, Done, Event, Grant, GrantAnswer, HostLane, Input, Output, Published,
+    ReplyKind, Req, Request, Rsp, Stage, Storage, Violation, WorkerLane, looks_done,
+    state_word_index,
 };
 
 const GRANT: Grant = Grant { offset: RSP_ARENA_OFFSET as u64, capacity: 512 };
@@ -38,7 +39,13 @@ impl Memory {
 }
 
 fn request(bytes: &[u8]) -> Request<'_> {
-    Request { job: 7, flags: 0, input: Input::Inline(bytes), grant: Grant::NONE }
+    Request {
+        job: 7,
+        flags: 0,
+        context: Context::NONE,
+        input: Input::Inline(bytes),
+        grant: Grant::NONE,
+    }
 }
 
 fn reply(worker: &mut WorkerLane, rsp: Rsp<'_>, seq: u64) {
@@ -70,6 +77,8 @@ fn payloads_of_every_length_travel_both_ways() {
     }
 }
 
+const CONTEXT: Context = Context { deadline_ns: 5, trace: u128::MAX - 1 };
+
 #[test]
 fn descriptors_of_blocks_and_memfds_travel_both_ways() {
     let memory = Memory::new();
@@ -77,16 +86,24 @@ fn descriptors_of_blocks_and_memfds_travel_both_ways() {
     let (mut host, mut worker) = memory.pair();
     let offset = ARENA_OFFSET as u64 + 256;
     let input = Input::Block { offset, len: 200 };
-    host.publish(req, rsp, &Request { job: 1, flags: 2, input, grant: GRANT }).unwrap();
+    host.publish(req, rsp, &Request { job: 1, flags: 2, context: CONTEXT, input, grant: GRANT })
+        .unwrap();
     let input = Input::Memfd { len: 1 << 33 };
-    host.publish(req, rsp, &Request { job: 3, flags: 4, input, grant: Grant::NONE }).unwrap();
+    host.publish(
+        req,
+        rsp,
+        &Request { job: 3, flags: 4, context: Context::NONE, input, grant: Grant::NONE },
+    )
+    .unwrap();
 
     let first = worker.next(req, rsp).unwrap().unwrap();
     assert_eq!((first.seq, first.job, first.flags, first.grant), (1, 1, 2, GRANT));
+    assert_eq!(first.context, CONTEXT);
     assert!(matches!(first.input, ClaimedInput::Block { offset: o, len: 200 } if o == offset));
     worker.finish(rsp, 1, ReplyKind::Ok, Output::Block { len: 512 }, 0);
     let second = worker.next(req, rsp).unwrap().unwrap();
     assert!(matches!(second.input, ClaimedInput::Memfd { len } if len == 1 << 33));
+    assert_eq!(second.context, Context::NONE);
     worker.finish(rsp, 2, ReplyKind::Ok, Output::Memfd { len: 1 << 40 }, 0);
 
     assert!(matches!(done(host.poll(req, rsp)).output, Storage::Block { len: 512 }));

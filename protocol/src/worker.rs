@@ -25,7 +25,9 @@ use crate::layout::{
     ABI, ARENA_OFFSET, EPOCH_WORD, HARVESTED_WORD, INPUT_INLINE, LAYOUT_HASH, MAGIC, OUTPUT_INLINE,
     REQ_BYTES, RSP_ARENA_OFFSET, RSP_BYTES, SLOTS, header_word, req_word, rsp_word,
 };
-use crate::message::{Claimed, ClaimedInput, Grant, GrantAnswer, Output, Place, ReplyKind};
+use crate::message::{
+    Claimed, ClaimedInput, Context, Grant, GrantAnswer, Output, Place, ReplyKind,
+};
 use crate::slot::{AtCursor, Head, Word};
 use crate::sync::{Ordering, fence};
 
@@ -252,6 +254,10 @@ fn read_request(req: Req<'_>, seq: u64) -> Result<Claimed, Violation> {
         seq,
         job: (job_and_flags & 0xffff_ffff) as u32,
         flags: (job_and_flags >> 32) as u32,
+        context: Context {
+            deadline_ns: load(req_word::DEADLINE),
+            trace: u128::from(load(req_word::TRACE + 1)) << 64 | u128::from(load(req_word::TRACE)),
+        },
         input,
         grant: read_grant(req, seq)?,
     })

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use amphi_protocol::{
-    ARENA_OFFSET, Event, Grant, GrantAnswer, HostLane, Input, OUTPUT_INLINE, Output,
+    ARENA_OFFSET, Context, Event, Grant, GrantAnswer, HostLane, Input, OUTPUT_INLINE, Output,
     RECORD_BYTES_MAX, RECORDS_BYTES, RECORDS_OFFSET, RSP_ARENA_OFFSET, RecordReader, RecordWriter,
     ReplyKind, Req, Request, Rsp, SLOTS, Storage, Violation, WorkerLane, decode, looks_done,
 };
@@ -158,7 +158,11 @@ impl Rig {
         }
         let grant = Grant { offset: RSP_ARENA_OFFSET as u64, capacity };
         let input = Input::Inline(b"some input");
-        let published = self.host.publish(req, rsp, &Request { job: 0, flags: 0, input, grant });
+        let published = self.host.publish(
+            req,
+            rsp,
+            &Request { job: 0, flags: 0, context: Context::NONE, input, grant },
+        );
         if let Some(published) = self.note(published) {
             self.tasks.insert(published.seq, capacity);
         }

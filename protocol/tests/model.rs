@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use amphi_protocol::{
-    ARENA_OFFSET, Claimed, ClaimedInput, Event, Grant, GrantAnswer, HostLane, INPUT_INLINE, Input,
-    OUTPUT_INLINE, Output, RSP_ARENA_OFFSET, ReplyKind, Req, Request, Rsp, SLOTS, Stage, Storage,
-    WorkerLane, looks_done,
+    ARENA_OFFSET, Claimed, ClaimedInput, Context, Event, Grant, GrantAnswer, HostLane,
+    INPUT_INLINE, Input, OUTPUT_INLINE, Output, RSP_ARENA_OFFSET, ReplyKind, Req, Request, Rsp,
+    SLOTS, Stage, Storage, WorkerLane, looks_done,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -168,7 +168,13 @@ impl Lane {
             return;
         }
         let (seq, input) = (self.next, bytes(self.next, len));
-        let request = Request { job: seq as u32, flags: 9, input: Input::Inline(&input), grant };
+        let request = Request {
+            job: seq as u32,
+            flags: 9,
+            context: context(seq),
+            input: Input::Inline(&input),
+            grant,
+        };
         let (req, rsp) = (Req::new(&self.memory.0), Rsp::new(&self.memory.1));
         let published = self.host.publish(req, rsp, &request).unwrap();
         let wake = self.asleep == Some(seq) && self.running.is_none();
@@ -267,8 +273,10 @@ impl Lane {
             return;
         };
         assert_ne!(self.asleep, Some(seq), "a worker that sleeps on a queued task was not woken");
-        let Claimed { seq: found, job, flags, input, grant } = claimed.expect("a task is queued");
+        let Claimed { seq: found, job, flags, context, input, grant } =
+            claimed.expect("a task is queued");
         assert_eq!((found, job, flags, grant), (seq, seq as u32, 9, task.grant));
+        assert_eq!(context, self::context(seq));
         assert!(matches!(input, ClaimedInput::Inline(found) if *found == *task.input));
         task.stage = Stage::Running;
         self.running = Some(seq);
@@ -388,4 +396,9 @@ proptest! {
             lane.run_dry();
         }
     }
+}
+
+/// A context that only this task has.
+fn context(seq: u64) -> Context {
+    Context { deadline_ns: seq + 1, trace: u128::from(seq) << 64 | u128::from(!seq) }
 }

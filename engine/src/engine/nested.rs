@@ -3,12 +3,11 @@
 use std::sync::{Arc, Weak};
 
 use super::Engine;
-use super::shared::{Inherited, Shared};
+use super::shared::Shared;
 use super::shutdown::Last;
 use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::home::Home;
-use crate::keys::Held;
 
 impl Ctx {
     /// The engine that the task runs under, to submit further tasks to. They inherit the task's
@@ -34,19 +33,12 @@ impl Ctx {
     /// ```
     pub fn engine(&self) -> Engine {
         let engine = Engine::passing(Shared::of(self.home()));
-        let Some(core) = self.core() else { return engine };
-        let held = core.key.clone().map(|gate| Held::new(gate, core.held.clone()));
-        let inherited = Inherited {
-            deadline: core.controls.deadline,
-            trace: core.controls.trace,
-            held: held.or_else(|| core.held.clone()),
-        };
-        Engine { inherited: Some(Arc::new(inherited)), ..engine }
+        Engine { inherited: Some(Arc::new(self.inherited())), ..engine }
     }
 
     /// The [`trace`](crate::TaskBuilder::trace) of the task; 0 where none was given.
     pub fn trace(&self) -> u128 {
-        self.core().map_or(0, |core| core.controls.trace)
+        self.inherited().trace
     }
 }
 

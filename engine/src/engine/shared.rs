@@ -9,12 +9,11 @@ use super::clocks::{Alarm, Clocks, OnAlarm};
 use super::options::Options;
 use crate::error::{Clock, Reason, TaskError};
 use crate::home::Home;
-use crate::keys::Held;
 use crate::policy::{self, Class, Placement, Request};
 use crate::processes::Processes;
 use crate::room::Room;
 use crate::scheduler::Scheduler;
-use crate::task::{AnyTask, Core, Plan, Port, Retry, Settled};
+use crate::task::{AnyTask, Core, Inherited, Plan, Port, Retry, Settled};
 use crate::threads::Threads;
 
 /// What an engine's clones, threads and handles share.
@@ -33,14 +32,6 @@ pub(super) struct Shared {
     pub(super) has_ended: AtomicBool,
     /// The process that started the engine.
     pub(super) host: u32,
-}
-
-/// What a task takes over from the one that it is submitted from.
-#[derive(Clone, Default)]
-pub(super) struct Inherited {
-    pub(super) deadline: Option<Duration>,
-    pub(super) trace: u128,
-    pub(super) held: Option<Arc<Held>>,
 }
 
 impl Shared {

@@ -97,8 +97,7 @@ impl Processes {
         // A clock that kills must not run for somebody else's task, and a task of unknown length
         // is nobody to queue before others.
         let need = self.need(task);
-        let shares =
-            !task.core().controls.is_timed() && !need.one_shot && predicted.is_some();
+        let shares = !task.core().controls.is_timed() && !need.one_shot && predicted.is_some();
         let waiting = inner.queue.of(need).len();
         let (mut idle, mut shortest, mut crowded) = (None, None::<(Duration, usize)>, false);
         for (index, seat) in inner.seats.iter().enumerate().filter(|(_, seat)| seat.serves(need)) {

@@ -105,7 +105,8 @@ impl Processes {
 
     /// The supervisor looks at a worker's age, and whether it was idle since it last looked.
     pub(super) fn look_at_age(&self, inner: &mut Inner, index: usize, now: Duration) {
-        let spare = inner.seats.iter().filter(|seat| seat.is_ready()).count() > *self.workers.start();
+        let spare =
+            inner.seats.iter().filter(|seat| seat.is_ready()).count() > *self.workers.start();
         let seat = &mut inner.seats[index];
         let Some(due) = self.due(seat, index) else { return };
         let Some(link) = seat.link.as_mut().filter(|_| due <= now) else { return };
@@ -114,7 +115,8 @@ impl Processes {
         }
         let untouched = link.seen_seq == link.host.next_seq();
         (link.seen_seq, link.looked) = (link.host.next_seq(), now);
-        if self.life.idle.is_some() && untouched && spare && !link.is_busy() && link.lost.is_empty() {
+        if self.life.idle.is_some() && untouched && spare && !link.is_busy() && link.lost.is_empty()
+        {
             link.retire();
         }
     }

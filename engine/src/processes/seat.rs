@@ -5,8 +5,8 @@ use std::time::Duration;
 use amphi_protocol::{ARENA_OFFSET, Block, RSP_ARENA_OFFSET, Req, Rsp, state_word_index};
 
 use super::link::Link;
-use super::queue::Need;
 use super::pool::Shared;
+use super::queue::Need;
 use crate::sys::doorbell::futex_wake;
 use crate::sys::memory::Segment;
 

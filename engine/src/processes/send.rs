@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use amphi_protocol::{
-    BLOCK_MAX, Block, Grant, INPUT_INLINE, Input, OUTPUT_INLINE, Request, ToWorker, encode,
+    BLOCK_MAX, Block, Context, Grant, INPUT_INLINE, Input, OUTPUT_INLINE, Request, ToWorker, encode,
 };
 
 use super::After;
@@ -195,9 +195,13 @@ impl Processes {
         let grant = output
             .as_ref()
             .map_or(Grant::NONE, |block| Grant { offset: block.offset, capacity: block.capacity });
+        let context = Context {
+            deadline_ns: core.controls.deadline.map_or(0, clock::as_ns),
+            trace: core.controls.trace,
+        };
         let mut published = None;
         let mut publish = |input: Input<'_>| {
-            let request = Request { job: core.job, flags: 0, input, grant };
+            let request = Request { job: core.job, flags: 0, context, input, grant };
             published = Some(link.host.publish(link.lane.req(), link.lane.rsp(), &request));
         };
         match &placed {

@@ -35,6 +35,11 @@ pub(crate) fn at(instant: Instant) -> Duration {
     }
 }
 
+/// A moment as a number for other processes of this machine, whose clock is the same.
+pub(crate) fn as_ns(moment: Duration) -> u64 {
+    u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Nanoseconds since an earlier moment.
 #[inline]
 pub(crate) fn ns_since(begun: Duration) -> u64 {

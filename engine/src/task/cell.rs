@@ -7,10 +7,11 @@ use amphi_protocol::ReplyKind;
 use parking_lot::Mutex;
 
 use super::retry::DEATHS_MAX;
-use super::{AnyTask, Core, Settled, TypedTask, Waiter};
+use super::{AnyTask, Core, Inherited, Settled, TypedTask, Waiter};
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
 use crate::job::{Work, panic_message};
+use crate::keys::Held;
 use crate::outcome::{self, Failure};
 use crate::stats::Outcome;
 use crate::sys::clock;
@@ -150,8 +151,14 @@ impl<W: Work> Signals for Cell<W> {
         self.core.set_progress(done, total);
     }
 
-    fn task(&self) -> Option<&Core> {
-        Some(&self.core)
+    fn inherited(&self) -> Inherited {
+        let core = &self.core;
+        let held = core.key.clone().map(|gate| Held::new(gate, core.held.clone()));
+        Inherited {
+            deadline: core.controls.deadline,
+            trace: core.controls.trace,
+            held: held.or_else(|| core.held.clone()),
+        }
     }
 }
 

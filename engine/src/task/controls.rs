@@ -1,6 +1,9 @@
 //! What one task asks for beside its job: priority, clocks, tries.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::keys::Held;
 
 /// Which tasks go first where several wait. Of 21 that are taken from a full queue 16 are `High`,
 /// 4 `Normal` and 1 `Low`, so that none waits for ever; a level that has no task leaves its share
@@ -85,6 +88,14 @@ pub(crate) struct Controls {
     pub(crate) deadline: Option<Duration>,
     /// Which chain of tasks it belongs to; 0: none that was named.
     pub(crate) trace: u128,
+}
+
+/// What a task takes over from the one that it is submitted from.
+#[derive(Clone, Default)]
+pub(crate) struct Inherited {
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) trace: u128,
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 impl Controls {

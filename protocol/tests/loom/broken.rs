@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use amphi_protocol::{Grant, Input, Park, Request, WorkerLane, state_word_index};
+use amphi_protocol::{Context, Grant, Input, Park, Request, WorkerLane, state_word_index};
 use loom::sync::Arc;
 use loom::sync::atomic::{Ordering, fence};
 use loom::thread;
@@ -121,7 +121,13 @@ fn loom_sees_a_wake_that_was_not_paid() {
         let (lane, mut host, mut worker) = Lane::new().pair();
         let other = Arc::clone(&lane);
         let worker = thread::spawn(move || other.claim(&mut worker).seq);
-        let request = Request { job: 1, flags: 0, input: Input::Inline(&[]), grant: Grant::NONE };
+        let request = Request {
+            job: 1,
+            flags: 0,
+            context: Context::NONE,
+            input: Input::Inline(&[]),
+            grant: Grant::NONE,
+        };
         let first = host.publish(lane.req(), lane.rsp(), &request).unwrap();
         if host.revoke(lane.rsp(), first.seq) == Ok(true) {
             lane.publish(&mut host, &[]);

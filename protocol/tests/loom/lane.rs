@@ -1,7 +1,7 @@
 //! One lane under loom: its memory, its futex and its bell, and how both ends wait.
 
 use amphi_protocol::{
-    ARENA_OFFSET, Claimed, ClaimedInput, Event, Grant, HostLane, Input, Output, Park,
+    ARENA_OFFSET, Claimed, ClaimedInput, Context, Event, Grant, HostLane, Input, Output, Park,
     RSP_ARENA_OFFSET, ReplyKind, Req, Request, Rsp, Storage, WorkerLane,
 };
 use loom::model::Builder;
@@ -82,7 +82,13 @@ impl Lane {
     }
 
     pub(crate) fn publish(&self, host: &mut HostLane, input: &[u8]) -> u64 {
-        let request = Request { job: 1, flags: 0, input: Input::Inline(input), grant: Grant::NONE };
+        let request = Request {
+            job: 1,
+            flags: 0,
+            context: Context::NONE,
+            input: Input::Inline(input),
+            grant: Grant::NONE,
+        };
         let published = host.publish(self.req(), self.rsp(), &request).unwrap();
         if published.wake {
             self.wake();

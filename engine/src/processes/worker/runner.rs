@@ -172,7 +172,7 @@ impl Runner {
         let mut out = Vec::new();
         loop {
             let claimed = self.next();
-            signals.begin(claimed.seq);
+            signals.begin(claimed.seq, claimed.context);
             cx.begin_again();
             if let Some(budget) = self.home.budget.get() {
                 budget.hold_on();

@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use amphi_protocol::{
-    ARENA_OFFSET, Park, ProgressRecord, RSP_ARENA_OFFSET, RecordWriter, Req, Rsp, WorkerLane,
-    encode, record_kind,
+    ARENA_OFFSET, Context, Park, ProgressRecord, RSP_ARENA_OFFSET, RecordWriter, Req, Rsp,
+    WorkerLane, encode, record_kind,
 };
 
 use crate::ctx::Signals;
 use crate::sys::clock;
 use crate::sys::doorbell::{Bell, futex_wait};
 use crate::sys::memory::Segment;
-use crate::task::Core;
+use crate::task::Inherited;
 
 /// How long a job that tells more than the host reads is held up, at most, for each record.
 const ROOM_WAIT: Duration = Duration::from_millis(1);
@@ -104,16 +104,22 @@ impl Shared {
 pub(super) struct LaneSignals {
     lane: Arc<Shared>,
     seq: AtomicU64,
+    /// Deadline, low and high half of the trace.
+    context: [AtomicU64; 3],
 }
 
 impl LaneSignals {
     pub(super) fn new(lane: Arc<Shared>) -> Self {
-        Self { lane, seq: AtomicU64::new(0) }
+        Self { lane, seq: AtomicU64::new(0), context: Default::default() }
     }
 
     /// They stand for this task now.
-    pub(super) fn begin(&self, seq: u64) {
+    pub(super) fn begin(&self, seq: u64, context: Context) {
         self.seq.store(seq, Ordering::Relaxed);
+        let words = [context.deadline_ns, context.trace as u64, (context.trace >> 64) as u64];
+        for (word, value) in self.context.iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
     }
 
     fn seq(&self) -> u64 {
@@ -130,7 +136,12 @@ impl Signals for LaneSignals {
         self.lane.tell(ProgressRecord { seq: self.seq(), done, total });
     }
 
-    fn task(&self) -> Option<&Core> {
-        None
+    fn inherited(&self) -> Inherited {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let [deadline, low, high] = &self.context;
+        let deadline = Some(load(deadline)).filter(|ns| *ns > 0).map(Duration::from_nanos);
+        let trace = u128::from(load(high)) << 64 | u128::from(load(low));
+        // Keys are of one process: the worker runs one task at a time.
+        Inherited { deadline, trace, held: None }
     }
 }
