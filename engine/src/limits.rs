@@ -24,8 +24,9 @@ pub(crate) const STDERR_TAIL_BYTES: usize = 8 * 1024;
 /// there is more to do: each change of hands wakes somebody (some 20 µs).
 pub(crate) const TOKEN_QUANTUM: Duration = Duration::from_millis(1);
 
-/// Predicted work that may lie in one lane behind the running task: bounded early binding.
-pub(crate) const PREFETCH: Duration = Duration::from_micros(100);
+/// Predicted work that may lie in one lane behind the running task: bounded early binding, enough
+/// for the worker to ring for several tasks at once (the experiment is in `benches/README.md`).
+pub(crate) const PREFETCH: Duration = Duration::from_micros(400);
 
 /// What waking a parked worker costs here (measured: 40–50 µs round trip): less work than this
 /// is not worth a second worker.

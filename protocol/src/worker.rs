@@ -113,6 +113,12 @@ impl WorkerLane {
         self.cursor
     }
 
+    /// A glance: the next task is there already. Decides nothing.
+    #[inline]
+    pub fn has_next(&self, rsp: Rsp<'_>) -> bool {
+        rsp.state(self.cursor).load(Ordering::Relaxed) == Word::queued(self.cursor).bits()
+    }
+
     /// Marks the cursor's word as slept on; `None`: something arrived meanwhile, call
     /// [`next`](Self::next) again.
     #[inline]

@@ -17,8 +17,8 @@ use crate::sys::clock;
 use crate::task::Task;
 
 /// Empty tasks of one batch, and batches.
-const TASKS: usize = 64;
-const BATCHES: usize = 6;
+const TASKS: usize = 512;
+const BATCHES: usize = 8;
 /// Long enough to be more than noise, short enough for a block of the arena.
 const BYTES: usize = 256 << 10;
 /// The first echo starts a worker; a machine that needs longer is not measured.

@@ -28,6 +28,9 @@ const SPIN_ROUNDS: u32 = 1500;
 const SPIN_PENALTY_MAX: u32 = 64;
 /// A job that took longer than this the last time is begun only after the bell is paid for.
 const QUICK: Duration = Duration::from_micros(5);
+/// A job that takes longer than this is begun only after the bell is paid for, even where more
+/// tasks wait in the lane.
+const SHORT: Duration = Duration::from_micros(150);
 /// A bell is owed no longer than this many looks.
 const OWED_ROUNDS: u32 = 200;
 /// A descriptor is sent before the task that speaks of it: one that does not come is lost.
@@ -230,6 +233,13 @@ impl Runner {
         }
     }
 
+    /// The bell for what is done can wait until this task is done, too: it is quick, or it is short
+    /// and not the last one, so that the lane does not run dry meanwhile.
+    fn may_owe_through(&self, job: usize) -> bool {
+        let Some(time) = self.service.get(job) else { return false };
+        *time <= QUICK || (*time <= SHORT && self.end.has_next(self.lane.rsp()))
+    }
+
     /// Rings for what was published and not harvested.
     fn pay(&mut self) {
         if self.owed {
@@ -242,7 +252,7 @@ impl Runner {
 
     fn run_task(&mut self, claimed: &Claimed, cx: &Ctx, out: &mut Vec<u8>) {
         let job = claimed.job as usize;
-        if self.owed && self.service.get(job).is_none_or(|time| *time > QUICK) {
+        if self.owed && !self.may_owe_through(job) {
             self.pay();
         }
         out.clear();
