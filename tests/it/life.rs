@@ -155,12 +155,13 @@ fn a_task_that_uses_too_much_processor_time_is_ended_and_the_next_has_its_own() 
 fn a_worker_is_replaced_after_its_tasks_and_nothing_is_lost() {
     let engine = processes(2).recycle_after_tasks(50).start().unwrap();
     let mut seen = HashSet::new();
-    for round in 0..20 {
+    // A replacement takes its time to start, and the old one serves meanwhile.
+    eventually("several generations serve", || {
         let tasks: Vec<_> = (0..40).map(|_| engine.try_submit(Linger(0)).unwrap()).collect();
         seen.extend(tasks.into_iter().map(|task| task.join().unwrap()));
-        assert!(!workers(&engine).is_empty(), "the replacement comes first, round {round}");
-    }
-    assert!(seen.len() >= 6, "800 tasks in workers of 50: {seen:?}");
+        assert!(!workers(&engine).is_empty(), "the replacement comes first");
+        seen.len() >= 6
+    });
     assert!(workers(&engine).len() <= 3);
 }
 
