@@ -172,9 +172,14 @@ impl Budget {
         HELD.get() == self.address()
     }
 
+    /// Takes a token whether one is free or not.
+    pub(crate) fn take_anyway(&self) {
+        self.free.fetch_sub(1, Ordering::SeqCst); // pairs with the add in `give_back`
+    }
+
     /// Takes a token whether one is free or not, for this thread until it lets it go.
     pub(crate) fn hold_on(&self) {
-        self.free.fetch_sub(1, Ordering::SeqCst); // pairs with the add in `give_back`
+        self.take_anyway();
         HELD.set(self.address());
     }
 

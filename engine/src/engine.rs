@@ -17,6 +17,7 @@ pub use self::shutdown::Report;
 
 mod builder;
 mod calibrate;
+mod children;
 mod clocks;
 mod closure;
 mod explain;

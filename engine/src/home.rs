@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::budget::Budget;
 use crate::error::Error;
 use crate::job::{self, Table, panic_message};
+use crate::task::ProcessSide;
 
 /// Which process of the program this is: see [`Setup::role`].
 ///
@@ -158,6 +159,8 @@ pub(crate) struct Home {
     pub(crate) engine: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The one core of a worker whose jobs submit tasks; the running job has it.
     pub(crate) budget: OnceLock<Arc<Budget>>,
+    /// A worker's way up to the host.
+    pub(crate) host: OnceLock<Arc<dyn ProcessSide>>,
 }
 
 /// The job that costs nothing but its way: what dispatch costs is measured with it. The last of
@@ -183,6 +186,7 @@ impl Home {
             rayon: OnceLock::new(),
             engine: OnceLock::new(),
             budget: OnceLock::new(),
+            host: OnceLock::new(),
         }
     }
 

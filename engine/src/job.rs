@@ -9,9 +9,11 @@ use crate::limits::Limits;
 use crate::policy::Placement;
 
 pub(crate) use self::codec::{decode, decode_owned, encode};
+pub(crate) use self::raw::RawWork;
 pub(crate) use self::table::{Entry, Table, panic_message};
 
 mod codec;
+mod raw;
 mod size;
 mod table;
 

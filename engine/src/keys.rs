@@ -148,7 +148,7 @@ impl Gate {
 /// wait for one of them.
 pub(crate) struct Held {
     gate: Arc<Gate>,
-    above: Option<Arc<Held>>,
+    above: Option<Arc<Self>>,
 }
 
 impl Held {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use amphi_protocol::ReplyKind;
 
-use crate::error::{Reason, TaskError};
+use crate::error::{Clock, Reason, TaskError};
 use crate::job::{Work, panic_message};
 use crate::stats::Outcome;
 
@@ -86,6 +86,23 @@ impl Outcome {
 }
 
 impl<E> TaskError<E> {
+    /// An outcome that is not the job's own, without the job's type of error.
+    pub(crate) fn narrow(self) -> Failure {
+        match self {
+            Self::Failed(_) => Failure::Codec { message: "an error of a type unknown here".into() },
+            Self::Panicked { message } => Failure::Panicked { message },
+            Self::Crashed { signal, exit_code, oom, stderr_tail } => {
+                Failure::Crashed { signal, exit_code, oom, stderr_tail }
+            }
+            Self::TimedOut { clock, killed } => Failure::TimedOut { clock, killed },
+            Self::Cancelled => Failure::Cancelled,
+            Self::Poisoned { deaths } => Failure::Poisoned { deaths },
+            Self::Rejected(reason) => Failure::Rejected(reason),
+            Self::Codec { message } => Failure::Codec { message },
+            Self::Lost { message } => Failure::Lost { message },
+        }
+    }
+
     /// What the error is counted as.
     pub(crate) const fn outcome(&self) -> Outcome {
         match self {
@@ -99,5 +116,65 @@ impl<E> TaskError<E> {
             Self::Codec { .. } => Outcome::Codec,
             Self::Lost { .. } => Outcome::Lost,
         }
+    }
+}
+
+/// A failure on its way between two processes.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+enum Wire {
+    Panicked(String),
+    Crashed { signal: Option<i32>, exit_code: Option<i32>, oom: bool, stderr_tail: String },
+    TimedOut { clock: u8, killed: bool },
+    Cancelled,
+    Poisoned(u32),
+    QueueFull,
+    ShuttingDown,
+    TooLarge { bytes: u64, max: u64 },
+    Refused(String),
+    Codec(String),
+    Lost(String),
+}
+
+/// A failure as bytes, for a worker whose task the host has run.
+pub(crate) fn failure_to_bytes(failure: &Failure) -> Vec<u8> {
+    let wire = match failure.clone() {
+        TaskError::Failed(never) => match never {},
+        TaskError::Panicked { message } => Wire::Panicked(message),
+        TaskError::Crashed { signal, exit_code, oom, stderr_tail } => {
+            Wire::Crashed { signal, exit_code, oom, stderr_tail }
+        }
+        TaskError::TimedOut { clock, killed } => Wire::TimedOut { clock: clock.number(), killed },
+        TaskError::Cancelled => Wire::Cancelled,
+        TaskError::Poisoned { deaths } => Wire::Poisoned(deaths),
+        TaskError::Rejected(Reason::QueueFull) => Wire::QueueFull,
+        TaskError::Rejected(Reason::ShuttingDown) => Wire::ShuttingDown,
+        TaskError::Rejected(Reason::TooLarge { bytes, max }) => Wire::TooLarge { bytes, max },
+        TaskError::Rejected(reason) => Wire::Refused(reason.to_string()),
+        TaskError::Codec { message } => Wire::Codec(message),
+        TaskError::Lost { message } => Wire::Lost(message),
+    };
+    postcard::to_allocvec(&wire).unwrap_or_default()
+}
+
+/// The failure that such bytes are.
+pub(crate) fn failure_from_bytes(bytes: &[u8]) -> Failure {
+    match postcard::from_bytes(bytes) {
+        Ok(Wire::Panicked(message)) => TaskError::Panicked { message },
+        Ok(Wire::Crashed { signal, exit_code, oom, stderr_tail }) => {
+            TaskError::Crashed { signal, exit_code, oom, stderr_tail }
+        }
+        Ok(Wire::TimedOut { clock, killed }) => {
+            let clock = Clock::from_number(clock).unwrap_or(Clock::KillAfter);
+            TaskError::TimedOut { clock, killed }
+        }
+        Ok(Wire::Cancelled) => TaskError::Cancelled,
+        Ok(Wire::Poisoned(deaths)) => TaskError::Poisoned { deaths },
+        Ok(Wire::QueueFull) => TaskError::Rejected(Reason::QueueFull),
+        Ok(Wire::ShuttingDown) => TaskError::Rejected(Reason::ShuttingDown),
+        Ok(Wire::TooLarge { bytes, max }) => TaskError::Rejected(Reason::TooLarge { bytes, max }),
+        Ok(Wire::Refused(text)) => TaskError::Rejected(Reason::NoWorkers(text)),
+        Ok(Wire::Codec(message)) => TaskError::Codec { message },
+        Ok(Wire::Lost(message)) => TaskError::Lost { message },
+        Err(error) => TaskError::Lost { message: format!("the host's answer: {error}") },
     }
 }

@@ -13,6 +13,8 @@
 //! 3. Nothing is settled, woken or given back under the lock: [`After`] does it.
 
 mod after;
+mod carry;
+mod children;
 mod control;
 mod deaths;
 mod dispatch;
@@ -24,6 +26,7 @@ mod pool;
 mod queue;
 mod seat;
 mod send;
+mod side;
 mod starter;
 mod supervisor;
 mod token;

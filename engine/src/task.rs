@@ -25,14 +25,16 @@ use crate::sys;
 pub(crate) use self::cell::{Cell, RetryIf};
 pub use self::controls::Priority;
 pub(crate) use self::controls::{Backoff, Controls, Inherited, Turn};
-pub(crate) use self::core::{Core, Plan, Port};
+pub(crate) use self::core::{Answer, Child, Core, Plan, Port};
 pub(crate) use self::retry::Retry;
+pub(crate) use self::side::ProcessSide;
 
 mod cell;
 mod controls;
 mod core;
 mod member;
 mod retry;
+mod side;
 
 /// What queues, threads and lanes see of a task, whatever its types.
 pub(crate) trait AnyTask: crate::ctx::Signals {
@@ -254,8 +256,8 @@ impl<T: 'static, E: 'static> Task<T, E> {
     }
 }
 
-/// See [`Task::cancel`].
-fn stop(task: &(impl AnyTask + ?Sized), port: &dyn Port) {
+/// See [`Task::cancel`]; also for a task without a handle.
+pub(crate) fn stop(task: &(impl AnyTask + ?Sized), port: &dyn Port) {
     let core = task.core();
     core.ask_to_stop();
     let claim = || {

@@ -15,6 +15,9 @@ use crate::error::Violation;
 /// The longest message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
+/// The most bytes that are carried in a message itself.
+pub const CARRIED_BYTES_MAX: usize = 32 << 10;
+
 /// What a worker may use; what is `None` stays as the host has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerLimits {
@@ -154,6 +157,13 @@ pub enum ToWorker {
     },
     /// One descriptor: RSP.
     LaneResponse,
+    /// A task that it had submitted has ended; one descriptor, where the outcome says so.
+    ChildDone {
+        /// The worker's number of it.
+        child: u64,
+        /// What became of it.
+        outcome: ChildOutcome,
+    },
     /// An input too large for the arena; one descriptor: a sealed memfd.
     Payload {
         /// The task's sequence.
@@ -161,6 +171,51 @@ pub enum ToWorker {
         /// Bytes.
         len: u64,
     },
+}
+
+/// Bytes beside a message: in it, or in a sealed memfd that comes with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Carried {
+    /// These: at most [`CARRIED_BYTES_MAX`].
+    Here(Vec<u8>),
+    /// One descriptor.
+    Memfd {
+        /// Bytes.
+        len: u64,
+    },
+}
+
+/// What a worker's task asks for a task that the host is to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// It is to run on a thread of the host, not in a process.
+    pub on_thread: bool,
+    /// Limits in ns; `None`: none.
+    pub kill_after_ns: Option<u64>,
+    /// Likewise.
+    pub timeout_ns: Option<u64>,
+    /// Likewise.
+    pub queue_timeout_ns: Option<u64>,
+    /// When nobody wants the outcome any more, in ns of the machine's monotonic clock; 0: never.
+    pub deadline_ns: u64,
+    /// Which chain of tasks it belongs to.
+    pub trace: u128,
+    /// 0 low, 1 normal, 2 high.
+    pub priority: u8,
+}
+
+/// What became of a task that the host ran for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChildOutcome {
+    /// The job's own reply: its kind's number, and its bytes.
+    Reply {
+        /// A [`ReplyKind`](crate::ReplyKind).
+        kind: u8,
+        /// Its bytes.
+        output: Carried,
+    },
+    /// Another end, in the encoding of the two sides.
+    Failure(Vec<u8>),
 }
 
 /// Worker → host.
@@ -185,6 +240,26 @@ pub enum FromWorker {
         /// Bytes.
         len: u64,
     },
+    /// A job submits a task that the host is to run; one descriptor, where its input says so.
+    Submit {
+        /// The worker's number of it.
+        child: u64,
+        /// Index in the job table.
+        job: u32,
+        /// What it asks for.
+        ask: Ask,
+        /// Its encoded input.
+        input: Carried,
+    },
+    /// That task is to stop.
+    Stop {
+        /// Which.
+        child: u64,
+        /// If it runs in a worker, that one is killed.
+        kill: bool,
+    },
+    /// The worker's task only waits for tasks of the host; or no longer does.
+    Waits(bool),
     /// Its resident memory has grown by more than it was to tell of; said once.
     Grown {
         /// Bytes.
@@ -251,6 +326,14 @@ mod tests {
         check(&ToWorker::Lane { lane: 7, incarnation: 8 });
         check(&ToWorker::Payload { seq: 9, len: 1 << 40 });
         check(&FromWorker::Ready { pid: 5 });
+        let ask = Ask { kill_after_ns: Some(6), trace: u128::MAX, ..Ask::default() };
+        let input = Carried::Here(vec![1; CARRIED_BYTES_MAX]);
+        check(&FromWorker::Submit { child: 1, job: 2, ask, input });
+        check(&FromWorker::Stop { child: 1, kill: true });
+        check(&FromWorker::Waits(true));
+        let outcome = ChildOutcome::Reply { kind: 1, output: Carried::Memfd { len: 1 << 40 } };
+        check(&ToWorker::ChildDone { child: 1, outcome });
+        check(&ToWorker::ChildDone { child: 1, outcome: ChildOutcome::Failure(vec![7]) });
         check(&FromWorker::Failed { stage: StartStage::Worker, message });
     }
 

@@ -19,8 +19,8 @@ mod tests;
 
 pub use crate::arena::{Arena, Block};
 pub use crate::control::{
-    Exit, FromForkserver, FromWorker, MESSAGE_BYTES_MAX, StartStage, ToForkserver, ToWorker,
-    WorkerId, WorkerLimits, decode, encode,
+    Ask, CARRIED_BYTES_MAX, Carried, ChildOutcome, Exit, FromForkserver, FromWorker,
+    MESSAGE_BYTES_MAX, StartStage, ToForkserver, ToWorker, WorkerId, WorkerLimits, decode, encode,
 };
 pub use crate::error::{Mismatch, Violation};
 pub use crate::host::{HostLane, Published};

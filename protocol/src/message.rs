@@ -89,13 +89,15 @@ pub enum ReplyKind {
 }
 
 impl ReplyKind {
+    /// Its number in a reply.
     #[inline]
-    pub(crate) const fn number(self) -> u64 {
+    pub const fn number(self) -> u64 {
         self as u64
     }
 
+    /// The kind with this number.
     #[inline]
-    pub(crate) const fn from_number(number: u64) -> Option<Self> {
+    pub const fn from_number(number: u64) -> Option<Self> {
         Some(match number {
             1 => Self::Ok,
             2 => Self::Failed,

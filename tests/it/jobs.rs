@@ -17,6 +17,7 @@ pub(crate) fn app() -> App {
         .job::<Describe>()
         .job::<Nested>()
         .job::<Touch>()
+        .include(crate::children::jobs)
         .include(crate::life::jobs)
         .function("add", add)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))

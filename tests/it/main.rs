@@ -2,6 +2,7 @@
 //! in real processes.
 
 mod jobs;
+mod children;
 mod conformance;
 mod faults;
 mod shutdown;

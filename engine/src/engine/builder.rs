@@ -14,6 +14,7 @@ use crate::limits::{
 };
 use crate::policy::{Adaptive, Placement, Policy};
 use crate::processes::Processes;
+use crate::task::ProcessSide;
 
 /// Sets up an engine. Made by [`App::engine`](crate::App::engine). Settings are looked at by
 /// [`start`](Self::start).
@@ -192,12 +193,15 @@ impl EngineBuilder {
         let processes = if wants_processes && cfg!(target_os = "linux") {
             let (budget, room) = (Arc::clone(&parts.budget), Arc::clone(&parts.room));
             let scheduler = Arc::clone(&parts.scheduler);
-            Some(Processes::start(Arc::clone(&home), budget, room, scheduler, &self.terms)?)
+            let home = Arc::clone(&home);
+            let processes = Processes::start(home, budget, room, scheduler, &self.terms)?;
+            Some(processes as Arc<dyn ProcessSide>)
         } else {
             None
         };
         let ways = Ways {
             processes,
+            in_worker: false,
             default: self.place,
             environment,
             payload_bytes_max: self.terms.payload_bytes_max,

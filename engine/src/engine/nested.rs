@@ -69,7 +69,8 @@ impl Shared {
             // The job that asks keeps the worker's core busy.
             budget.hold_on();
             let _ = home.budget.set(Arc::clone(&budget));
-            Box::new(Seed::Worker(Self::alone(home, budget)))
+            let host = home.host.get().map(Arc::clone);
+            Box::new(Seed::Worker(Self::in_worker(home, budget, host)))
         });
         match seed.downcast_ref::<Seed>() {
             Some(Seed::Worker(shared)) => Arc::clone(shared),

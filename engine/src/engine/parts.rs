@@ -9,9 +9,9 @@ use crate::budget::Budget;
 use crate::home::Home;
 use crate::limits::{PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
 use crate::policy::{Adaptive, Placement, Policy};
-use crate::processes::Processes;
 use crate::room::Room;
 use crate::scheduler::Scheduler;
+use crate::task::ProcessSide;
 use crate::threads::Threads;
 
 /// What an engine is made of, whatever it is for.
@@ -44,7 +44,8 @@ impl Parts {
 
 /// Where tasks go, and what may.
 pub(super) struct Ways {
-    pub(super) processes: Option<Arc<Processes>>,
+    pub(super) processes: Option<Arc<dyn ProcessSide>>,
+    pub(super) in_worker: bool,
     pub(super) default: Placement,
     pub(super) environment: Option<Placement>,
     pub(super) payload_bytes_max: u64,
@@ -59,6 +60,7 @@ impl Shared {
             scheduler: parts.scheduler,
             threads: parts.threads,
             processes: ways.processes,
+            in_worker: ways.in_worker,
             clocks: Arc::default(),
             default: ways.default,
             environment: ways.environment,
@@ -71,11 +73,17 @@ impl Shared {
         shared
     }
 
-    /// Threads alone, under this budget: what the jobs of a worker submit to.
-    pub(super) fn alone(home: &Arc<Home>, budget: Arc<Budget>) -> Arc<Self> {
+    /// Threads under this budget, and the way up to the host, if there is one: what the jobs of a
+    /// worker submit to.
+    pub(super) fn in_worker(
+        home: &Arc<Home>,
+        budget: Arc<Budget>,
+        host: Option<Arc<dyn ProcessSide>>,
+    ) -> Arc<Self> {
         let parts = Parts::new(home, budget, QUEUE_DEFAULT, Box::new(Adaptive::new()));
         let ways = Ways {
-            processes: None,
+            processes: host,
+            in_worker: true,
             default: Placement::Thread,
             environment: None,
             payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
@@ -85,7 +93,7 @@ impl Shared {
 
     /// One that accepts nothing.
     pub(super) fn ended(home: &Arc<Home>) -> Arc<Self> {
-        let shared = Self::alone(home, Arc::new(Budget::new(1)));
+        let shared = Self::in_worker(home, Arc::new(Budget::new(1)), None);
         shared.is_closing.store(true, Ordering::Relaxed);
         shared
     }

@@ -9,11 +9,11 @@ use super::clocks::{Alarm, Clocks, OnAlarm};
 use super::options::Options;
 use crate::error::{Clock, Reason, TaskError};
 use crate::home::Home;
+use crate::job::Entry;
 use crate::policy::{self, Class, Placement, Request};
-use crate::processes::Processes;
 use crate::room::Room;
 use crate::scheduler::Scheduler;
-use crate::task::{AnyTask, Core, Inherited, Plan, Port, Retry, Settled};
+use crate::task::{AnyTask, Child, Core, Inherited, Plan, Port, ProcessSide, Retry, Settled};
 use crate::threads::Threads;
 
 /// What an engine's clones, threads and handles share.
@@ -23,7 +23,9 @@ pub(super) struct Shared {
     pub(super) room: Arc<Room>,
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) threads: Arc<Threads>,
-    pub(super) processes: Option<Arc<Processes>>,
+    pub(super) processes: Option<Arc<dyn ProcessSide>>,
+    /// The engine is a worker's: its process side is the host.
+    pub(super) in_worker: bool,
     pub(super) clocks: Arc<Clocks>,
     pub(super) default: Placement,
     pub(super) environment: Option<Placement>,
@@ -46,16 +48,26 @@ impl Shared {
         if self.is_closing.load(Ordering::Relaxed) {
             return Err(Reason::ShuttingDown);
         }
-        let (job, entry) = if options.closure {
-            (u32::MAX, None)
-        } else {
-            let job = self.home.table.index_of::<K>();
-            let entry = job.and_then(|job| self.home.table.entry(job));
-            let Some((job, entry)) = job.zip(entry) else {
-                return Err(Reason::NotRegistered(std::any::type_name::<K>()));
-            };
-            (job, Some(entry))
+        if options.closure {
+            return self.plan_entry(u32::MAX, None, options, inherited, size);
+        }
+        let job = self.home.table.index_of::<K>();
+        let Some((job, entry)) = job.and_then(|job| Some((job, self.home.table.entry(job)?)))
+        else {
+            return Err(Reason::NotRegistered(std::any::type_name::<K>()));
         };
+        self.plan_entry(job, Some(entry), options, inherited, size)
+    }
+
+    /// The same for a job whose place in the table is known.
+    pub(super) fn plan_entry(
+        &self,
+        job: u32,
+        entry: Option<&Entry>,
+        options: &Options,
+        inherited: Option<&Inherited>,
+        size: impl FnOnce() -> u64,
+    ) -> Result<Plan, Reason> {
         let spec = entry.map_or(const { crate::Spec::new() }, |entry| entry.spec);
         let mut controls = options.controls;
         if let Some(inherited) = inherited {
@@ -73,6 +85,7 @@ impl Shared {
             closure: options.closure,
             waits_for_own_key: key.as_ref().zip(held.as_ref()).is_some_and(|(k, h)| h.holds(k)),
             processes: self.processes.is_some(),
+            in_worker: self.in_worker,
         })?;
         if route.placement == Placement::Process
             && let Some(processes) = &self.processes
@@ -92,6 +105,8 @@ impl Shared {
             no_caller_run: spec.no_caller_run,
             blocking: spec.blocking,
             is_private: options.private,
+            needs_host_thread: self.in_worker
+                && (spec.threads_only || options.place == Some(Placement::Thread)),
             key,
             held,
             retry,
@@ -267,7 +282,14 @@ impl Port for Shared {
     }
 
     fn while_waiting(&self, wait: &mut dyn FnMut()) {
-        self.threads.while_waiting(wait);
+        match &self.processes {
+            Some(processes) if self.in_worker => {
+                processes.waits(true);
+                self.threads.while_waiting(wait);
+                processes.waits(false);
+            }
+            _ => self.threads.while_waiting(wait),
+        }
     }
 
     fn left_queue(&self, core: &Core) {
@@ -333,6 +355,18 @@ impl Port for Shared {
         true
     }
 
+    fn taken(&self, core: &Core) {
+        self.room.leave(core);
+    }
+
+    fn submit_child(&self, child: Child) {
+        self.run_child(child);
+    }
+
+    fn stop_child(&self, task: &Arc<dyn AnyTask>, kill: bool) {
+        self.stop_task(task, kill);
+    }
+
     fn settled(&self, core: &Core, settled: Settled) {
         self.scheduler.settled(core, settled);
     }
@@ -359,6 +393,7 @@ impl Shared {
             no_caller_run: true,
             blocking: false,
             is_private: true,
+            needs_host_thread: false,
             key: None,
             held: None,
             retry: None,

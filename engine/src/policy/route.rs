@@ -88,6 +88,8 @@ pub(crate) struct Request {
     pub(crate) closure: bool,
     /// A task that it is submitted from holds its key.
     pub(crate) waits_for_own_key: bool,
+    /// This engine is a worker's: what cannot run here goes up to the host.
+    pub(crate) in_worker: bool,
     /// This engine can have workers.
     pub(crate) processes: bool,
 }
@@ -105,63 +107,17 @@ pub(crate) struct Route {
 /// `Contradiction` where the needs exclude each other, `Unsupported` where a process is needed and
 /// there can be none.
 pub(crate) fn route(request: Request) -> Result<Route, Reason> {
-    let spec = request.spec;
-    let needs_process = if spec.isolated {
-        Some("the job is isolated()")
-    } else if spec.one_shot {
-        Some("the job is one_shot(): it needs a worker of its own")
-    } else if spec.limits.is_some() {
-        Some("the job has limits(..), which a worker is started with")
-    } else if request.kill_after {
-        Some("kill_after needs a process that can be killed")
-    } else {
-        None
-    };
-    let needs_thread = if request.closure {
-        Some("a closure cannot leave its process")
-    } else if spec.threads_only {
-        Some("the job is threads_only()")
-    } else {
-        None
-    };
+    let (needs_process, needs_thread) = (request.needs_process(), request.needs_thread());
     let asked = request.task.filter(|placement| *placement != Placement::Auto);
-    let own_need = spec.isolated || spec.one_shot || spec.limits.is_some();
-
+    if let Some(text) = contradiction(&request, needs_process, needs_thread, asked) {
+        return Err(Reason::Contradiction(text));
+    }
     let route = match (needs_process, needs_thread, asked) {
-        (Some(_), Some(_), _) if request.kill_after && !own_need => {
-            return Err(Reason::Contradiction(
-                "kill_after was asked of a job that may run on threads only, and a thread cannot \
-                 be killed; drop threads_only() or use a cooperative limit",
-            ));
-        }
-        (Some(_), Some(_), _) => {
-            return Err(Reason::Contradiction(
-                "the job needs a process (isolated(), one_shot() or limits(..)) and is threads_only(); \
-                 keep one of the two",
-            ));
-        }
-        (Some(_), None, Some(Placement::Thread)) if request.kill_after && !own_need => {
-            return Err(Reason::Contradiction(
-                "kill_after was asked with Placement::Thread, and a thread cannot be killed; use \
-                 Placement::Process or Auto",
-            ));
-        }
-        (Some(_), None, Some(Placement::Thread)) => {
-            return Err(Reason::Contradiction(
-                "Placement::Thread was asked of a job that needs a process (isolated(), one_shot() or \
-                 limits(..)); use Process or Auto",
-            ));
-        }
-        (None, Some(_), Some(Placement::Process)) => {
-            return Err(Reason::Contradiction(
-                "Placement::Process was asked of a job that may run on threads only; use Thread \
-                 or Auto",
-            ));
-        }
-        (Some(rule), None, _) => Route { placement: Placement::Process, rule },
+        (Some(rule), _, _) => Route { placement: Placement::Process, rule },
+        (None, rule, asked) if request.in_worker => in_worker(&request, rule, asked),
         (None, Some(rule), _) => Route { placement: Placement::Thread, rule },
         (None, None, Some(placement)) => Route { placement, rule: "the task asked for it" },
-        (None, None, None) if spec.blocking => {
+        (None, None, None) if request.spec.blocking => {
             Route { placement: Placement::Thread, rule: "the job is blocking()" }
         }
         (None, None, None) if request.waits_for_own_key && request.processes => Route {
@@ -183,6 +139,80 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
         ));
     }
     Ok(route)
+}
+
+impl Request {
+    fn needs_process(&self) -> Option<&'static str> {
+        match self.spec {
+            spec if spec.isolated => Some("the job is isolated()"),
+            spec if spec.one_shot => Some("the job is one_shot(): it needs a worker of its own"),
+            spec if spec.limits.is_some() => {
+                Some("the job has limits(..), which a worker is started with")
+            }
+            _ if self.kill_after => Some("kill_after needs a process that can be killed"),
+            _ => None,
+        }
+    }
+
+    fn needs_thread(&self) -> Option<&'static str> {
+        if self.closure {
+            Some("a closure cannot leave its process")
+        } else if self.spec.threads_only {
+            Some("the job is threads_only()")
+        } else {
+            None
+        }
+    }
+}
+
+/// What excludes every place, and what to do about it.
+fn contradiction(
+    request: &Request,
+    needs_process: Option<&'static str>,
+    needs_thread: Option<&'static str>,
+    asked: Option<Placement>,
+) -> Option<&'static str> {
+    let spec = request.spec;
+    let by_clock = !(spec.isolated || spec.one_shot || spec.limits.is_some());
+    match (needs_process, needs_thread, asked) {
+        (Some(_), Some(_), _) if by_clock => Some(
+            "kill_after was asked of a job that may run on threads only, and a thread cannot be \
+             killed; drop threads_only() or use a cooperative limit",
+        ),
+        (Some(_), Some(_), _) => Some(
+            "the job needs a process (isolated(), one_shot() or limits(..)) and is \
+             threads_only(); keep one of the two",
+        ),
+        (Some(_), None, Some(Placement::Thread)) if by_clock => Some(
+            "kill_after was asked with Placement::Thread, and a thread cannot be killed; use \
+             Placement::Process or Auto",
+        ),
+        (Some(_), None, Some(Placement::Thread)) => Some(
+            "Placement::Thread was asked of a job that needs a process (isolated(), one_shot() \
+             or limits(..)); use Process or Auto",
+        ),
+        (None, Some(_), Some(Placement::Process)) => Some(
+            "Placement::Process was asked of a job that may run on threads only; use Thread or \
+             Auto",
+        ),
+        _ => None,
+    }
+}
+
+/// In a worker `Process` is the way up: to another worker, or to the host's threads. What needs
+/// neither stays.
+fn in_worker(
+    request: &Request,
+    needs_thread: Option<&'static str>,
+    asked: Option<Placement>,
+) -> Route {
+    match (needs_thread, asked) {
+        (Some(rule), _) if !request.closure => Route { placement: Placement::Process, rule },
+        (None, Some(Placement::Thread)) => {
+            Route { placement: Placement::Process, rule: "the task asked for a thread of the host" }
+        }
+        _ => Route { placement: Placement::Thread, rule: "it is in a worker already" },
+    }
 }
 
 fn preferred(request: &Request) -> Route {
@@ -214,6 +244,7 @@ mod tests {
         kill_after: false,
         closure: false,
         waits_for_own_key: false,
+        in_worker: false,
         processes: true,
     };
 

@@ -12,7 +12,7 @@ use crate::limits::Terms;
 use crate::outcome::Failure;
 use crate::room::Room;
 use crate::scheduler::Scheduler;
-use crate::task::{AnyTask, Core, Port};
+use crate::task::{AnyTask, Core, Port, ProcessSide};
 
 /// No value of it exists.
 pub(crate) struct Processes(Infallible);
@@ -27,52 +27,58 @@ impl Processes {
     ) -> Result<Arc<Self>, StartError> {
         Err(StartError::setting("processes need Linux; use Placement::Thread"))
     }
+}
 
-    pub(crate) fn set_port(&self, _port: Weak<dyn Port>) {
+impl ProcessSide for Processes {
+    fn set_port(&self, _port: Weak<dyn Port>) {
         match self.0 {}
     }
 
-    pub(crate) fn check(&self) -> Result<(), Reason> {
+    fn check(&self) -> Result<(), Reason> {
         match self.0 {}
     }
 
-    pub(crate) fn push(&self, _task: Arc<dyn AnyTask>) {
+    fn push(&self, _task: Arc<dyn AnyTask>) {
         match self.0 {}
     }
 
-    pub(crate) fn help(&self, _core: &Core) {
+    fn help(&self, _core: &Core) {
         match self.0 {}
     }
 
-    pub(crate) fn forget_one(&self) {
+    fn waits(&self, _begins: bool) {
         match self.0 {}
     }
 
-    pub(crate) fn cancel(&self, _core: &Core) {
+    fn forget_one(&self) {
         match self.0 {}
     }
 
-    pub(crate) fn take_back(&self, _core: &Core, _failure: Failure) {
+    fn cancel(&self, _core: &Core) {
         match self.0 {}
     }
 
-    pub(crate) fn kill(&self, _core: &Core) -> bool {
+    fn take_back(&self, _core: &Core, _failure: Failure) {
         match self.0 {}
     }
 
-    pub(crate) fn refresh(&self, _core: &Core) {
+    fn kill(&self, _core: &Core) -> bool {
         match self.0 {}
     }
 
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    fn refresh(&self, _core: &Core) {
         match self.0 {}
     }
 
-    pub(crate) fn drain(&self, _deadline: Duration) {
+    fn pids(&self) -> Vec<u32> {
         match self.0 {}
     }
 
-    pub(crate) fn end(&self, _patience: Duration) -> usize {
+    fn drain(&self, _deadline: Duration) {
+        match self.0 {}
+    }
+
+    fn end(&self, _patience: Duration) -> usize {
         match self.0 {}
     }
 }

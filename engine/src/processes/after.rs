@@ -7,6 +7,7 @@ use amphi_protocol::{Block, ReplyKind};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::children::Request;
 use super::pool::{Processes, Shared};
 use super::seat::Lane;
 use super::send::Sending;
@@ -57,6 +58,10 @@ pub(crate) struct After {
     pub(super) stderr: Vec<u8>,
     /// What the host's `tracing` subscriber is told.
     pub(super) notes: Vec<String>,
+    /// What workers ask for.
+    pub(super) requests: Vec<Request>,
+    /// Children of workers that are dead.
+    pub(super) orphans: Vec<Shared>,
     /// Tasks that turned out to be bound for a thread.
     pub(super) to_threads: Vec<Shared>,
     /// Tasks whose own clock starts.
@@ -143,6 +148,14 @@ impl After {
         {
             self.started.iter().for_each(|task| port.started(task));
             self.to_threads.into_iter().for_each(|task| port.to_thread(task));
+        }
+        if !self.requests.is_empty() {
+            pool.serve(self.requests);
+        }
+        if !self.orphans.is_empty()
+            && let Some(port) = pool.port()
+        {
+            self.orphans.iter().for_each(|task| port.stop_child(task, false));
         }
         for _ in 0..self.leaves {
             pool.room.leave_one();

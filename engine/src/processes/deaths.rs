@@ -185,7 +185,9 @@ impl Processes {
             Verdict::Tripped { until } => until,
         };
         let seat = &mut inner.seats[index as usize];
-        let retired = seat.link.take().is_some_and(|link| link.retiring);
+        let link = seat.link.take();
+        let retired = link.as_ref().is_some_and(|link| link.retiring);
+        after.orphans.extend(link.into_iter().flat_map(|link| link.children).map(|(_, task)| task));
         seat.generation += 1;
         seat.state = SeatState::Wanted { from };
         if retired {

@@ -64,6 +64,13 @@ impl Processes {
                 }
             }
         }
+        if !link.requests.is_empty() || link.waits != link.is_waiting {
+            self.take_requests(inner, index, after);
+        }
+        let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut())
+        else {
+            return;
+        };
         if finished > 0 {
             let first = link.finished == 0;
             link.finished += finished;
@@ -113,7 +120,7 @@ impl Processes {
         })
     }
 
-    fn output_bytes_max(&self) -> u64 {
+    pub(super) fn output_bytes_max(&self) -> u64 {
         self.kinds[0].output_bytes_max
     }
 

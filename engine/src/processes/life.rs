@@ -13,6 +13,10 @@ use super::pool::{Inner, Processes};
 use super::queue::Need;
 use super::seat::{Seat, SeatState};
 
+/// Workers whose tasks wait for other tasks, at most: so deep may tasks nest that need a worker of
+/// their own each.
+const WAITING_MAX: usize = 128;
+
 /// A bound that is a little less for some, so that workers that started together do not all leave
 /// together: between nine tenths and the whole of it.
 fn spread(bound: u64, seat: usize, generation: u64) -> u64 {
@@ -33,18 +37,28 @@ impl Processes {
         }
         let taken = inner.seats.iter().filter(|seat| seat.is_taken()).count();
         if taken < *self.workers.end() {
-            self.fill_seat(inner, need.kind, after);
-        } else if let Some(index) = inner.seats.iter().position(|seat| seat.is_in_the_way(need)) {
-            if let Some(link) = &mut inner.seats[index].link {
-                link.retire();
-                link.kill();
+            if self.fill_seat(inner, need.kind, after).is_none() && taken == 0 {
+                let text = "tasks in workers wait for tasks in further workers, deeper than there \
+                            may be workers that wait; let jobs submit what needs a process less deep";
+                self.refuse_queue(inner, text, after);
             }
+        } else if let Some(seat) = inner.seats.iter_mut().find(|seat| seat.is_in_the_way(need))
+            && let Some(link) = &mut seat.link
+        {
+            link.retire();
+            link.kill();
         }
     }
 
     /// Has a worker started in a seat that nobody holds. Which seat, and its next holder.
     fn fill_seat(&self, inner: &mut Inner, kind: u16, after: &mut After) -> Option<(u32, u64)> {
-        let index = inner.seats.iter().position(|seat| seat.state == SeatState::Empty)?;
+        let empty = inner.seats.iter().position(|seat| seat.state == SeatState::Empty);
+        let index = empty.or_else(|| {
+            // More than may serve: workers whose tasks wait for others do not.
+            let may_grow = inner.seats.len() <= *self.workers.end() + WAITING_MAX;
+            may_grow.then(|| inner.seats.push(Seat::default()))?;
+            Some(inner.seats.len() - 1)
+        })?;
         let seat = &mut inner.seats[index];
         seat.state = SeatState::Wanted { from: Duration::ZERO };
         seat.kind = kind;

@@ -11,6 +11,7 @@ use amphi_protocol::{
 };
 
 use super::after::Source;
+use super::children::CHILDREN_MAX;
 use super::pool::{Inner, Shared};
 use super::seat::{Flight, Lane};
 use crate::limits::{START_WORTH, STDERR_TAIL_BYTES, TAKE_BACK_AFTER};
@@ -21,8 +22,9 @@ use crate::sys::process;
 use crate::sys::socket::{Channel, Received};
 use crate::task::Core;
 
-/// No honest worker has more messages under way: READY, and one for each slot.
-const MESSAGES_MAX: usize = 4 * SLOTS;
+/// No honest worker has more messages under way: one for each slot, and what its socket's buffer
+/// holds of tasks that it submits, refilled while they are read.
+const MESSAGES_MAX: usize = 1 << 14;
 
 /// The host's end of one worker.
 pub(super) struct Link {
@@ -32,7 +34,14 @@ pub(super) struct Link {
     pub(super) outputs: Arena,
     records: RecordReader,
     flights: [Option<Flight>; SLOTS],
-    pub(super) socket: Channel,
+    pub(super) socket: Arc<Channel>,
+    /// What it asked for and nobody has looked at yet.
+    pub(super) requests: Vec<(FromWorker, Option<OwnedFd>)>,
+    /// The tasks that the host runs for it.
+    pub(super) children: HashMap<u64, Shared>,
+    /// Its task waits for some of them, as it last said; and as is acted on.
+    pub(super) waits: bool,
+    pub(super) is_waiting: bool,
     /// The bell's own end; the worker rings a copy. Kept open: closing it would leave the epoll
     /// set of a worker that is alive.
     _bell: Bell,
@@ -100,7 +109,11 @@ impl Link {
             outputs: Arena::new(RSP_ARENA_OFFSET as u64, ARENA_BYTES as u64),
             records: RecordReader::new(),
             flights: Default::default(),
-            socket,
+            socket: Arc::new(socket),
+            requests: Vec::new(),
+            children: HashMap::new(),
+            waits: false,
+            is_waiting: false,
             _bell: bell,
             stderr,
             tail: Vec::new(),
@@ -137,7 +150,11 @@ impl Link {
 
     /// It may be given tasks.
     pub(super) fn serves(&self) -> bool {
-        !self.ordered && !self.is_deaf && !self.retiring && self.broken.is_none()
+        !self.ordered
+            && !self.is_deaf
+            && !self.retiring
+            && !self.is_waiting
+            && self.broken.is_none()
     }
 
     /// It is given no more tasks.
@@ -311,6 +328,12 @@ impl Link {
                     self.pid.get_or_insert(pid);
                     self.said_ready = true;
                 }
+                Ok(message @ (FromWorker::Submit { .. } | FromWorker::Stop { .. }))
+                    if self.requests.len() + self.children.len() < CHILDREN_MAX =>
+                {
+                    self.requests.push((message, fds.pop()));
+                }
+                Ok(FromWorker::Waits(waits)) if fds.is_empty() => self.waits = waits,
                 Ok(FromWorker::Grown { .. }) if fds.is_empty() => self.worn = true,
                 Ok(FromWorker::Failed { message, .. }) if fds.is_empty() => {
                     self.start_failure = Some(message);

@@ -31,6 +31,7 @@ const FORGOTTEN_MAX: usize = 64;
 
 /// See the module `processes`.
 pub(crate) struct Processes {
+    pub(super) me: Weak<Self>,
     pub(super) home: Arc<Home>,
     pub(super) budget: Arc<Budget>,
     pub(super) appetite: Appetite,
@@ -110,6 +111,7 @@ impl Processes {
         // One more than may serve: a replacement starts before the one it replaces leaves.
         let seats = 1 + workers.end();
         let pool = Arc::new_cyclic(|weak: &Weak<Self>| Self {
+            me: weak.clone(),
             appetite: budget.join(weak.clone() as Weak<dyn TokenUser>),
             home,
             budget,

@@ -49,9 +49,10 @@ impl Seat {
         self.kind == need.kind && self.is_ready() && (!need.one_shot || is_fresh())
     }
 
-    /// Somebody holds it, or is to, for good.
+    /// Somebody holds it, or is to, and serves or will.
     pub(super) fn is_taken(&self) -> bool {
-        self.state != SeatState::Empty && !self.link.as_ref().is_some_and(|link| link.retiring)
+        let is_leaving = |link: &Link| link.retiring || link.is_waiting;
+        self.state != SeatState::Empty && !self.link.as_ref().is_some_and(is_leaving)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::job::Entry;
 use crate::outcome::Failure;
 use crate::sys::clock;
 use crate::sys::memory::sealed_memfd;
+use crate::task::Core;
 
 /// Inputs up to this length are copied under the lock (well under a microsecond).
 const COPY_UNDER_LOCK: u64 = 4 << 10;
@@ -195,10 +196,7 @@ impl Processes {
         let grant = output
             .as_ref()
             .map_or(Grant::NONE, |block| Grant { offset: block.offset, capacity: block.capacity });
-        let context = Context {
-            deadline_ns: core.controls.deadline.map_or(0, clock::as_ns),
-            trace: core.controls.trace,
-        };
+        let context = context_of(core);
         let mut published = None;
         let mut publish = |input: Input<'_>| {
             let request = Request { job: core.job, flags: 0, context, input, grant };
@@ -253,6 +251,13 @@ impl Processes {
         }
         Sent::Yes
     }
+}
+
+/// What the task hands on to those that it submits.
+fn context_of(core: &Core) -> Context {
+    let controls = &core.controls;
+    let deadline_ns = controls.deadline.map_or(0, clock::as_ns);
+    Context { deadline_ns, trace: controls.trace }
 }
 
 /// Sends a large input's memfd ahead of the word that speaks of it.

@@ -133,7 +133,8 @@ impl Supervisor {
             self.pool.dispatch(&mut inner, &mut after);
             self.pool.set_alarm(&mut inner, now);
         } else {
-            // It may have told that it has grown.
+            // It may have told that it has grown, or asked for something.
+            self.pool.take_requests(&mut inner, index, &mut after);
             self.pool.dispatch(&mut inner, &mut after);
         }
         drop(inner);

@@ -13,6 +13,7 @@ use amphi_protocol::{
 };
 
 use self::runner::Runner;
+use self::uplink::Uplink;
 use super::forkserver::cut;
 use crate::home::{Home, Role};
 use crate::limits::STACK_BYTES;
@@ -24,6 +25,7 @@ use crate::sys::socket::{Channel, Received};
 
 mod runner;
 mod signals;
+mod uplink;
 
 /// What a worker is given by its forkserver.
 pub(super) struct Descriptors {
@@ -104,6 +106,8 @@ fn prepare(socket: &Channel, terms: &Terms) -> Result<Lane, (StartStage, String)
 
 /// The first thread: starts the job thread, then only listens.
 fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms: Terms) -> ! {
+    let uplink = Arc::new(Uplink::new(Arc::clone(socket), terms.limits.output_bytes_max));
+    let _ = terms.home.host.set(Arc::clone(&uplink) as _);
     let runner = Runner::new(lane, bell, Arc::clone(socket), terms.home, &terms.limits);
     let payloads = runner.payloads();
     let thread = std::thread::Builder::new()
@@ -138,6 +142,7 @@ fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms:
                 (Ok(ToWorker::Payload { seq, len }), Some(fd)) => {
                     payloads.arrived(seq, fd, len);
                 }
+                (Ok(ToWorker::ChildDone { child, outcome }), fd) => uplink.done(child, outcome, fd),
                 _ => process::exit_now(0),
             },
             Ok(Received::Empty) => {}

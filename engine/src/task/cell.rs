@@ -68,6 +68,13 @@ impl<W: Work> Cell<W> {
         Self { core, retry_if, inner }
     }
 
+    /// A task of which only the encoded input is there.
+    pub(crate) fn encoded(core: Core, bytes: Vec<u8>) -> Self {
+        core.set_input_bytes(bytes.len() as u64);
+        let inner = Mutex::new(Inner { body: Body::Encoded(bytes), waiter: None });
+        Self { core, retry_if: None, inner }
+    }
+
     fn settle(&self, outcome: Body<W>) -> Settled {
         let Some(outcome) = self.try_again(self.by_clock(outcome)) else { return Settled::Again };
         let kind = outcome.kind();

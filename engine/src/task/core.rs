@@ -13,6 +13,7 @@ use super::retry::Retry;
 use super::{AnyTask, Progress, Settled};
 use crate::error::Clock;
 use crate::keys::{Gate, Held};
+use crate::outcome::Failure;
 use crate::policy::{Class, Placement, Route, Why};
 
 /// The way from a task to its engine, so that a handle needs no more than this.
@@ -38,12 +39,35 @@ pub(crate) trait Port: Send + Sync {
     /// A claimed task that is bound for a process: queue it there. False: there is none, the task
     /// is still the caller's.
     fn to_process(&self, task: &Arc<dyn AnyTask>) -> bool;
+    /// A task that waited was claimed to run: it is in no queue any more.
+    fn taken(&self, core: &Core);
+    /// A worker's task submits one that this engine is to run.
+    fn submit_child(&self, child: Child);
+    /// The task's worker is gone, or no longer wants it.
+    fn stop_child(&self, task: &Arc<dyn AnyTask>, kill: bool);
     /// Somebody tried to settle a task.
     fn settled(&self, core: &Core, settled: Settled);
     /// A task with a clock of its own begins.
     fn started(&self, task: &Arc<dyn AnyTask>);
     /// Why the task runs where it does.
     fn explain(&self, core: &Core) -> String;
+}
+
+/// A task that a job in a worker submits to the host.
+pub(crate) struct Child {
+    pub(crate) job: u32,
+    pub(crate) ask: amphi_protocol::Ask,
+    pub(crate) bytes: Vec<u8>,
+    /// Who is told what became of it.
+    pub(crate) answer: Arc<dyn Answer>,
+}
+
+/// Where a child's outcome goes.
+pub(crate) trait Answer: Send + Sync {
+    /// It runs now; false: its worker is gone already.
+    fn accepted(&self, task: &Arc<dyn AnyTask>) -> bool;
+    /// Its outcome: the reply's kind and bytes, or another end.
+    fn done(&self, outcome: Result<(amphi_protocol::ReplyKind, Vec<u8>), Failure>);
 }
 
 /// No lane holds the task.
@@ -65,6 +89,8 @@ pub(crate) struct Plan {
     pub(crate) blocking: bool,
     /// One of the engine's own, which nobody counts.
     pub(crate) is_private: bool,
+    /// In a worker: it needs a thread of the host.
+    pub(crate) needs_host_thread: bool,
     pub(crate) key: Option<Arc<Gate>>,
     /// Keys that are held by the tasks it was submitted from.
     pub(crate) held: Option<Arc<Held>>,
@@ -104,6 +130,7 @@ pub(crate) struct Core {
     pub(crate) no_caller_run: bool,
     pub(crate) blocking: bool,
     pub(crate) is_private: bool,
+    pub(crate) needs_host_thread: bool,
     pub(crate) key: Option<Arc<Gate>>,
     pub(crate) held: Option<Arc<Held>>,
     pub(crate) retry: Option<Arc<Retry>>,
@@ -135,6 +162,7 @@ impl Core {
             no_caller_run,
             blocking: plan.blocking,
             is_private: plan.is_private,
+            needs_host_thread: plan.needs_host_thread,
             key: plan.key,
             held: plan.held,
             retry: plan.retry,

@@ -18,6 +18,9 @@ pub(crate) struct Retry {
     way: OnceLock<(Weak<dyn AnyTask>, Weak<dyn Port>)>,
 }
 
+/// Who queues which task, and after how long.
+type Again = (Arc<dyn AnyTask>, Arc<dyn Port>, Duration);
+
 /// A task that was running at so many deaths is poisoned.
 pub(crate) const DEATHS_MAX: u32 = 2;
 
@@ -38,7 +41,7 @@ impl Retry {
     }
 
     /// A further try, if there is one left: who queues the task, and after how long.
-    pub(crate) fn take(&self) -> Option<(Arc<dyn AnyTask>, Arc<dyn Port>, Duration)> {
+    pub(crate) fn take(&self) -> Option<Again> {
         let (task, port) = self.way.get()?;
         let (task, port) = (task.upgrade()?, port.upgrade()?);
         let relaxed = Ordering::Relaxed;

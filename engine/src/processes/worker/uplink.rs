@@ -1,0 +1,194 @@
+//! The way of a worker's tasks up to the host: those that need another process, or a thread of the
+//! host. The host runs them as its own and answers by a message.
+//!
+//! # Invariants
+//! 1. A task that was sent up is claimed, and in `children` until its answer has come; nobody else
+//!    settles it.
+//! 2. The host is told that the worker only waits while a thread of it waits for tasks and some
+//!    are up there: it lends the worker's core to others meanwhile.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use amphi_protocol::{Ask, ChildOutcome, FromWorker, ReplyKind, encode};
+use parking_lot::Mutex;
+
+use crate::error::{Reason, TaskError};
+use crate::outcome::{Failure, failure_from_bytes};
+use crate::policy::Placement;
+use crate::processes::carry::{pack, unpack};
+use crate::sys::clock;
+use crate::sys::process;
+use crate::sys::socket::Channel;
+use crate::task::{AnyTask, Core, Port, ProcessSide};
+
+/// How long a host that does not read its messages holds a job up; then the worker ends, because
+/// nobody would ever answer it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Uplink {
+    socket: Arc<Channel>,
+    output_max: u64,
+    port: OnceLock<Weak<dyn Port>>,
+    children: Mutex<HashMap<u64, Arc<dyn AnyTask>>>,
+    next: AtomicU64,
+    waiting: AtomicUsize,
+    told: AtomicBool,
+}
+
+impl Uplink {
+    pub(super) fn new(socket: Arc<Channel>, output_max: u64) -> Self {
+        Self {
+            socket,
+            output_max,
+            port: OnceLock::new(),
+            children: Mutex::default(),
+            next: AtomicU64::new(1),
+            waiting: AtomicUsize::new(0),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    fn send(&self, message: &FromWorker, fd: Option<&OwnedFd>) {
+        let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+        if self.socket.send_patiently(&encode(message), &fds, PATIENCE).is_err() {
+            process::exit_now(2);
+        }
+    }
+
+    /// The host has answered.
+    pub(super) fn done(&self, child: u64, outcome: ChildOutcome, fd: Option<OwnedFd>) {
+        let Some(task) = self.children.lock().remove(&child) else { return };
+        let settled = match outcome {
+            ChildOutcome::Failure(bytes) => task.settle_failure(failure_from_bytes(&bytes)),
+            ChildOutcome::Reply { kind, output } => {
+                let kind = ReplyKind::from_number(u64::from(kind));
+                match (kind, unpack(output, fd, self.output_max)) {
+                    (Some(kind), Ok(bytes)) => task.settle_reply(kind, bytes),
+                    (_, Err(error)) => task.settle_failure(TaskError::Lost {
+                        message: format!("the host's answer could not be read: {error}"),
+                    }),
+                    (None, Ok(_)) => process::exit_now(2),
+                }
+            }
+        };
+        if let Some(port) = self.port.get().and_then(Weak::upgrade) {
+            port.settled(task.core(), settled);
+        }
+    }
+
+    fn child_of(&self, core: &Core) -> Option<u64> {
+        let children = self.children.lock();
+        let found = children.iter().find(|(_, task)| std::ptr::eq(task.core(), core));
+        found.map(|(child, _)| *child)
+    }
+
+    fn stop(&self, core: &Core, kill: bool) -> bool {
+        let Some(child) = self.child_of(core) else { return false };
+        self.send(&FromWorker::Stop { child, kill }, None);
+        true
+    }
+}
+
+fn ask(core: &Core) -> Ask {
+    let controls = &core.controls;
+    Ask {
+        on_thread: core.needs_host_thread,
+        kill_after_ns: controls.kill_after.map(clock::as_ns),
+        timeout_ns: controls.timeout.map(clock::as_ns),
+        queue_timeout_ns: controls.queue_timeout.map(clock::as_ns),
+        deadline_ns: controls.deadline.map_or(0, clock::as_ns),
+        trace: controls.trace,
+        priority: controls.priority as u8,
+    }
+}
+
+impl ProcessSide for Uplink {
+    fn set_port(&self, port: Weak<dyn Port>) {
+        let _ = self.port.set(port);
+    }
+
+    fn check(&self) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    fn push(&self, task: Arc<dyn AnyTask>) {
+        let core = task.core();
+        if !core.claim() {
+            return; // it was cancelled meanwhile
+        }
+        if let Some(port) = self.port.get().and_then(Weak::upgrade) {
+            port.taken(core);
+        }
+        core.bind(Placement::Process);
+        let child = self.next.fetch_add(1, Ordering::Relaxed);
+        let bytes = task.take_encoded();
+        let again = core.retry.is_some().then(|| bytes.clone());
+        let packed = pack(bytes);
+        task.put_encoded(again.unwrap_or_default());
+        let (input, fd) = match packed {
+            Ok(packed) => packed,
+            Err(error) => {
+                let text = format!("its input could not be handed up: {error}");
+                let failure = TaskError::Rejected(Reason::NoWorkers(text));
+                let settled = task.settle_failure(failure);
+                if let Some(port) = self.port.get().and_then(Weak::upgrade) {
+                    port.settled(core, settled);
+                }
+                return;
+            }
+        };
+        let message = FromWorker::Submit { child, job: core.job, ask: ask(core), input };
+        self.children.lock().insert(child, Arc::clone(&task));
+        self.send(&message, fd.as_ref());
+        if core.is_asked_to_stop() {
+            self.stop(core, false);
+        }
+    }
+
+    fn help(&self, _core: &Core) {}
+
+    fn waits(&self, begins: bool) {
+        // Told by the first that waits, and by the last that no longer does.
+        if begins {
+            let first = self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+            if first && !self.children.lock().is_empty() {
+                self.told.store(true, Ordering::Relaxed);
+                self.send(&FromWorker::Waits(true), None);
+            }
+        } else if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1
+            && self.told.swap(false, Ordering::Relaxed)
+        {
+            self.send(&FromWorker::Waits(false), None);
+        }
+    }
+
+    fn forget_one(&self) {}
+
+    fn cancel(&self, core: &Core) {
+        self.stop(core, false);
+    }
+
+    /// It has left this process: the host watches the clocks that were sent along.
+    fn take_back(&self, _core: &Core, _failure: Failure) {}
+
+    fn kill(&self, core: &Core) -> bool {
+        self.stop(core, true)
+    }
+
+    fn refresh(&self, _core: &Core) {}
+
+    fn pids(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn drain(&self, _deadline: Duration) {}
+
+    fn end(&self, _patience: Duration) -> usize {
+        0
+    }
+}
