@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -160,10 +161,7 @@ impl Scheduler {
         word
     }
 
-    fn with_policy<R>(
-        &self,
-        call: impl Fn(&mut Box<dyn Policy>, std::time::Duration) -> R,
-    ) -> Option<R> {
+    fn with_policy<R>(&self, call: impl Fn(&mut Box<dyn Policy>, Duration) -> R) -> Option<R> {
         let now = clock::now();
         let mut policy = self.policy.lock();
         match catch_unwind(AssertUnwindSafe(|| call(&mut policy, now))) {
@@ -185,15 +183,49 @@ impl Scheduler {
     /// Whether to measure this task; one that is measured stands for so many.
     #[inline]
     pub(crate) fn samples(&self, class: Class) -> Option<u64> {
-        let service = self.cached(class).map_or(0, |it| it.service_ns.load(Ordering::Relaxed));
-        if service == 0 || service > SHORT_NS {
-            return Some(1);
+        if let Some(cached) = self.cached(class) {
+            let service = cached.service_ns.load(Ordering::Relaxed);
+            if service == 0 || service > SHORT_NS {
+                return Some(1);
+            }
         }
         TICKS.with(|ticks| {
             let tick = ticks.get().wrapping_add(1);
             ticks.set(tick);
             (tick % SAMPLE == 0).then_some(u64::from(SAMPLE))
         })
+    }
+
+    /// A measured task leaves the queue for its place.
+    pub(crate) fn waited(&self, core: &Core, place: Placement, now: Duration) {
+        let Some(tasks) = core.measure.weight() else { return };
+        let (waited, encode) = (core.measure.until(now), core.encode_ns());
+        core.measure.mark(now);
+        let queued = waited.saturating_sub(encode);
+        self.counters.record(core.job, place, Stage::Queue, queued, tasks);
+        if encode > 0 {
+            self.counters.record(core.job, place, Stage::Encode, encode, tasks);
+        }
+    }
+
+    /// A measured task's reply is back from its worker, where it ran for so long.
+    pub(crate) fn travelled(&self, core: &Core, run_ns: u64) {
+        let Some(tasks) = core.measure.weight() else { return };
+        let ns = core.measure.until(clock::now()).saturating_sub(run_ns);
+        self.counters.record(core.job, Placement::Process, Stage::Transport, ns, tasks);
+    }
+
+    /// A measured task's outcome was taken by its handle.
+    pub(crate) fn took(&self, core: &Core) {
+        let Some(tasks) = core.measure.weight() else { return };
+        let (place, decode) = (core.placement().unwrap_or_default(), core.measure.decode_ns());
+        if decode > 0 {
+            self.counters.record(core.job, place, Stage::Decode, decode, tasks);
+        }
+        if core.measure.was_awaited() {
+            let ns = core.measure.until(clock::now()).saturating_sub(decode);
+            self.counters.record(core.job, place, Stage::Wake, ns, tasks);
+        }
     }
 
     /// A measured task has run. `stands_for` says how much of the machine it kept from others,

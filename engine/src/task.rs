@@ -32,6 +32,7 @@ pub(crate) use self::side::ProcessSide;
 mod cell;
 mod controls;
 mod core;
+mod measure;
 mod member;
 mod retry;
 mod side;
@@ -172,6 +173,14 @@ impl<T: 'static, E: 'static> Task<T, E> {
         }
     }
 
+    fn has_taken(&mut self) {
+        self.linked = false;
+        let core = self.cell.core();
+        if core.measure.weight().is_some() {
+            self.port.took(core);
+        }
+    }
+
     /// The task as queues see it.
     pub(crate) fn shared(&self) -> Arc<dyn AnyTask> {
         Arc::clone(&self.cell) as Arc<dyn AnyTask>
@@ -184,7 +193,7 @@ impl<T: 'static, E: 'static> Task<T, E> {
         }
         loop {
             if let Some(outcome) = self.cell.take() {
-                self.linked = false;
+                self.has_taken();
                 return Some(outcome);
             }
             assert!(self.linked, "the outcome of a task was taken twice");
@@ -283,7 +292,7 @@ impl<T: 'static, E: 'static> Future for Task<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             if let Some(outcome) = self.cell.take() {
-                self.linked = false;
+                self.has_taken();
                 return Poll::Ready(outcome);
             }
             assert!(self.linked, "a task was polled after it was ready");

@@ -13,6 +13,7 @@ use crate::job::Entry;
 use crate::policy::{self, Class, Placement, Request};
 use crate::room::Room;
 use crate::scheduler::Scheduler;
+use crate::sys::clock;
 use crate::task::{AnyTask, Child, Core, Inherited, Plan, Port, ProcessSide, Retry, Settled};
 use crate::threads::Threads;
 
@@ -142,6 +143,11 @@ impl Shared {
             if let Err(failure) = task.encode() {
                 return self.refuse(&task, failure);
             }
+        }
+        if !core.is_private
+            && let Some(weight) = self.scheduler.samples(core.class)
+        {
+            core.measure.begin(weight, clock::now());
         }
         if core.controls.has_clocks() {
             self.clocks.accepted(&self.on_alarm(), &task);
@@ -326,6 +332,7 @@ impl Port for Shared {
     fn again(&self, task: Arc<dyn AnyTask>, delay: Duration) {
         self.room.enter_again(task.core());
         task.core().forget_run();
+        task.core().measure.mark(clock::now());
         if self.has_ended.load(Ordering::Relaxed) {
             self.room.leave(task.core());
             return self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
@@ -365,6 +372,10 @@ impl Port for Shared {
 
     fn stop_child(&self, task: &Arc<dyn AnyTask>, kill: bool) {
         self.stop_task(task, kill);
+    }
+
+    fn took(&self, core: &Core) {
+        self.scheduler.took(core);
     }
 
     fn settled(&self, core: &Core, settled: Settled) {

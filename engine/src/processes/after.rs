@@ -179,7 +179,8 @@ impl After {
 /// Tells the scheduler what the task took, now and then.
 fn observe(pool: &Processes, finished: &Finished) {
     let core = finished.task.core();
-    if let Some(tasks) = pool.scheduler.samples(core.class) {
+    if let Some(tasks) = core.measure.weight() {
+        pool.scheduler.travelled(core, finished.run_ns);
         let ns = finished.run_ns.saturating_add(core.encode_ns());
         let sample = Sample { tasks, stands_for: 1.0, bytes_out: finished.bytes, is_odd: false };
         pool.scheduler.ran(core, Placement::Process, ns, sample);

@@ -23,6 +23,7 @@ use super::seat::{Flight, Lane};
 use crate::error::{Reason, TaskError};
 use crate::job::Entry;
 use crate::outcome::Failure;
+use crate::policy::Placement;
 use crate::sys::clock;
 use crate::sys::memory::sealed_memfd;
 use crate::task::Core;
@@ -227,6 +228,9 @@ impl Processes {
             }
         };
         let kill_at = core.controls.kill_after.map(|limit| clock::now().saturating_add(limit));
+        if core.measure.weight().is_some() {
+            self.scheduler.waited(core, Placement::Process, clock::now());
+        }
         core.set_seat(u32::try_from(index).expect("few seats"), published.seq);
         if published.wake {
             core.note_wake();

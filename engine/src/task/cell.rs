@@ -83,8 +83,9 @@ impl<W: Work> Cell<W> {
             return Settled::Before;
         }
         let input = std::mem::replace(&mut inner.body, outcome);
-        self.core.set_settled();
         let waiter = inner.waiter.take();
+        self.core.measure.settled(waiter.is_some());
+        self.core.set_settled();
         drop(inner);
         if let Some(waiter) = waiter {
             waiter.wake();
@@ -276,7 +277,14 @@ impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
         let body = std::mem::replace(&mut self.inner.lock().body, Body::Taken);
         match body {
             Body::Settled(result) => Some(result),
-            Body::Replied(kind, bytes) => Some(outcome::decode::<W>(kind, bytes, self.core.name)),
+            Body::Replied(kind, bytes) => {
+                let begun = self.core.measure.weight().map(|_| clock::now());
+                let outcome = outcome::decode::<W>(kind, bytes, self.core.name);
+                if let Some(begun) = begun {
+                    self.core.measure.set_decode_ns(clock::ns_since(begun).max(1));
+                }
+                Some(outcome)
+            }
             _ => None,
         }
     }

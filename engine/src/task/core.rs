@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::controls::{Controls, Priority};
+use super::measure::Measure;
 use super::retry::Retry;
 use super::{AnyTask, Progress, Settled};
 use crate::error::Clock;
@@ -45,6 +46,8 @@ pub(crate) trait Port: Send + Sync {
     fn submit_child(&self, child: Child);
     /// The task's worker is gone, or no longer wants it.
     fn stop_child(&self, task: &Arc<dyn AnyTask>, kill: bool);
+    /// The outcome of a measured task was taken by its handle.
+    fn took(&self, core: &Core);
     /// Somebody tried to settle a task.
     fn settled(&self, core: &Core, settled: Settled);
     /// A task with a clock of its own begins.
@@ -120,6 +123,8 @@ pub(crate) struct Core {
     input_bytes: AtomicU64,
     /// What encoding its input took, in ns, where that was measured.
     encode_ns: AtomicU64,
+    /// How its way is measured, if it is.
+    pub(crate) measure: Measure,
     done: AtomicU64,
     total: AtomicU64,
     pub(crate) job: u32,
@@ -152,6 +157,7 @@ impl Core {
             seq: AtomicU64::new(0),
             input_bytes: AtomicU64::new(bytes),
             encode_ns: AtomicU64::new(0),
+            measure: Measure::default(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             job,

@@ -102,8 +102,7 @@ impl Threads {
             port.started(task);
         }
         cx.begin(Arc::clone(task) as Arc<dyn Signals>);
-        let sample = self.scheduler.samples(core.class);
-        let Some(tasks) = sample else {
+        let Some(tasks) = core.measure.weight() else {
             let (settled, _) = self.budget.hold(|| task.run_here(cx));
             self.scheduler.settled(core, settled);
             return self.give_key(core);
@@ -111,6 +110,7 @@ impl Threads {
         let free = self.budget.free();
         let before = core.key.as_ref().map_or(1.0, |gate| gate.stands_for(free));
         let begun = clock::now();
+        self.scheduler.waited(core, Placement::Thread, begun);
         let (settled, is_odd) = self.budget.hold(|| task.run_here(cx));
         self.scheduler.settled(core, settled);
         let ns = clock::ns_since(begun);
