@@ -10,10 +10,16 @@
 use super::adaptive::Tuning;
 use super::{Costs, Decision, Estimate, Placement, Ran, Why};
 
-/// A sample that is this many times the typical one, or a fraction of it, surprises.
+/// A sample that is this many times the typical one, or such a fraction of it, surprises, unless
+/// the class varies as much.
 const SURPRISE: f64 = 4.0;
-/// The weight of the newest sample, at least.
-const WEIGHT_MIN: f64 = 1.0 / 32.0;
+/// The weight of the newest sample, at least, of a class that varies little: about so many samples
+/// are remembered.
+const WINDOW: f64 = 32.0;
+/// From this variance of the logarithm on (a deviation of half the typical time) more is
+/// remembered: in proportion to it, at most so much more.
+const VARIANCE_USUAL: f64 = 0.25;
+const WINDOW_FACTOR_MAX: f64 = 16.0;
 /// So many of the last 32 samples surprise: this is another class than it was.
 const SURPRISES_MAX: u32 = 16;
 
@@ -37,15 +43,20 @@ impl Series {
             return;
         }
         self.count += 1;
-        let weight = WEIGHT_MIN.max(1.0 / self.count as f64);
+        let weight = 1.0 / self.window().min(self.count as f64);
         let deviation = ln - self.mean;
         self.mean += weight * deviation;
         self.variance = (1.0 - weight) * (self.variance + weight * deviation * deviation);
     }
 
+    /// About how many samples the mean remembers.
+    fn window(&self) -> f64 {
+        WINDOW * (self.variance / VARIANCE_USUAL).clamp(1.0, WINDOW_FACTOR_MAX)
+    }
+
     /// The squared standard error of the mean.
     fn error(&self) -> f64 {
-        self.variance / (self.count as f64).clamp(1.0, 2.0 / WEIGHT_MIN)
+        self.variance / (self.count as f64).clamp(1.0, 2.0 * self.window())
     }
 
     /// A typical service time in ns.
@@ -92,7 +103,8 @@ impl Account {
             process: Series::default(),
             place: Placement::Thread,
             streak: 0,
-            until_probe: tuning.gap.0,
+            // The first sample here is dropped, too.
+            until_probe: tuning.gap.0 + 1,
             gap: tuning.gap.0,
             bytes_in: 0.0,
             bytes_out: 0.0,
@@ -110,7 +122,10 @@ impl Account {
         let mut probes = 0;
         if self.until_probe == 0 {
             if may_probe && self.is_worth_a_probe(costs, tuning) {
-                probes = tuning.cohort;
+                // The first sample of a place is dropped: the first cohort is one longer.
+                let there =
+                    if self.place == Placement::Process { &self.thread } else { &self.process };
+                probes = tuning.cohort + u32::from(there.seen == 0);
                 self.gap = (2 * self.gap).clamp(tuning.gap.0, tuning.gap.1);
                 self.until_probe = self.gap;
             } else {
@@ -179,8 +194,9 @@ impl Account {
         let is_probe = on_thread != (self.place == Placement::Thread);
         if is_probe && let Some(here) = self.typical() {
             let here_over = if on_thread { self.process_over(costs) } else { costs.thread_ns };
-            let extra = (service + over - here - here_over).max(0.0);
-            self.spent_ns = (self.spent_ns + extra * tasks).min(1e18);
+            // What was cheaper pays for what was not: service times have heavy tails.
+            let extra = service + over - here - here_over;
+            self.spent_ns = (self.spent_ns + extra * tasks).clamp(0.0, 1e18);
         }
         self.note(on_thread, service.ln());
         self.compare(costs, tuning)
@@ -189,7 +205,9 @@ impl Account {
     /// A class whose samples are no longer like what is known of it begins anew.
     fn note(&mut self, on_thread: bool, ln: f64) {
         let series = if on_thread { &mut self.thread } else { &mut self.process };
-        let surprising = series.count >= 4 && (ln - series.mean).abs() > SURPRISE.ln();
+        // A class of widely different tasks is used to deviations.
+        let usual = SURPRISE.ln().max(2.0 * series.variance.sqrt());
+        let surprising = series.count >= 4 && (ln - series.mean).abs() > usual;
         series.add(ln);
         self.surprises = self.surprises << 1 | u32::from(surprising);
         self.since_flush = self.since_flush.saturating_add(1);
