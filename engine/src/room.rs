@@ -133,13 +133,15 @@ impl Room {
         if core.is_private {
             return;
         }
-        self.again.fetch_add(1, Ordering::Relaxed);
         self.entered.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the load in `accepted`: never is a task left out.
+        self.again.fetch_add(1, Ordering::Release);
     }
 
     /// Tasks that were accepted since the beginning.
     pub(crate) fn accepted(&self) -> u64 {
-        let again = self.again.load(Ordering::Relaxed);
+        // Pairs with the add in `enter_again`.
+        let again = self.again.load(Ordering::Acquire);
         self.entered.load(Ordering::Relaxed).saturating_sub(again)
     }
 

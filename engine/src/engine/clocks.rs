@@ -25,6 +25,8 @@ type Task = Arc<dyn AnyTask>;
 pub(super) enum Alarm {
     /// The task is too late.
     Expired(Weak<dyn AnyTask>, Clock),
+    /// Its run with this number, from 0, is too long.
+    Overrun(Weak<dyn AnyTask>, u32),
     /// It is tried again.
     Again(Task),
 }
@@ -33,6 +35,9 @@ impl Alarm {
     fn is_void(&self) -> bool {
         match self {
             Self::Expired(task, _) => task.upgrade().is_none_or(|task| task.core().is_settled()),
+            Self::Overrun(task, run) => task
+                .upgrade()
+                .is_none_or(|task| task.core().is_settled() || task.core().runs_before() != *run),
             Self::Again(task) => !task.core().is_waiting(),
         }
     }
@@ -101,11 +106,11 @@ impl Clocks {
         }
     }
 
-    /// A task whose run is limited begins.
-    pub(super) fn started(self: &Arc<Self>, user: &Weak<dyn OnAlarm>, task: &Task) {
+    /// The run with this number begins, of a task whose runs are limited.
+    pub(super) fn started(self: &Arc<Self>, user: &Weak<dyn OnAlarm>, task: &Task, run: u32) {
         if let Some(limit) = task.core().controls.timeout {
             let at = clock::now().saturating_add(limit);
-            self.add(user, at, Alarm::Expired(Arc::downgrade(task), Clock::Timeout));
+            self.add(user, at, Alarm::Overrun(Arc::downgrade(task), run));
         }
     }
 
@@ -181,7 +186,7 @@ impl Clocks {
         self.changed.notify_all();
         let again = |Reverse(entry): Reverse<Entry>| match entry.alarm {
             Alarm::Again(task) => Some(task),
-            Alarm::Expired(..) => None,
+            Alarm::Expired(..) | Alarm::Overrun(..) => None,
         };
         entries.into_vec().into_iter().filter_map(again).collect()
     }

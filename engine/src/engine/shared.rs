@@ -72,8 +72,10 @@ impl Shared {
         let spec = entry.map_or(const { crate::Spec::new() }, |entry| entry.spec);
         let mut controls = options.controls;
         if let Some(inherited) = inherited {
-            let earliest = controls.deadline.into_iter().chain(inherited.deadline).min();
-            (controls.deadline, controls.trace) = (earliest, controls.trace.max(inherited.trace));
+            controls.deadline = controls.deadline.into_iter().chain(inherited.deadline).min();
+            if controls.trace == 0 {
+                controls.trace = inherited.trace;
+            }
         }
         let key = entry.and_then(|entry| entry.key.clone());
         let held = inherited.and_then(|inherited| inherited.held.clone());
@@ -136,6 +138,10 @@ impl Shared {
         let core = task.core();
         if let Some(gate) = &core.key {
             gate.came();
+        }
+        if core.controls.deadline.is_some_and(|at| at <= clock::now()) {
+            let failure = TaskError::TimedOut { clock: Clock::Deadline, killed: false };
+            return self.refuse(&task, failure);
         }
         if let Some(retry) = &core.retry {
             retry.set_way(Arc::downgrade(&task), self.port());
@@ -247,6 +253,9 @@ impl Shared {
             waiting
         };
         if clock == Clock::Queue {
+            if core.runs_before() > 0 {
+                return; // it has started, and waits for its next try
+            }
             // One that lies in a lane and was not started has waited, too.
             if !claim()
                 && let Some(processes) =
@@ -273,7 +282,16 @@ impl OnAlarm for Shared {
                     self.expired(&task, clock);
                 }
             }
-            Alarm::Again(task) if task.core().is_waiting() => self.queue_again(task),
+            Alarm::Overrun(task, run) => {
+                let is_current = |task: &Arc<dyn AnyTask>| task.core().runs_before() == run;
+                if let Some(task) = task.upgrade().filter(is_current) {
+                    self.expired(&task, Clock::Timeout);
+                }
+            }
+            Alarm::Again(task) if task.core().is_waiting() => {
+                task.core().set_rests(false);
+                self.queue_again(task);
+            }
             Alarm::Again(_) => {}
         }
     }
@@ -337,11 +355,15 @@ impl Port for Shared {
             self.room.leave(task.core());
             return self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
         }
+        task.core().set_rests(!delay.is_zero());
         task.core().unclaim();
         if delay.is_zero() {
-            self.queue_again(task);
-        } else {
-            self.clocks.again(&self.on_alarm(), task, delay);
+            return self.queue_again(task);
+        }
+        self.clocks.again(&self.on_alarm(), Arc::clone(&task), delay);
+        // The clocks may have been closed before it came there, and then it is nobody's.
+        if self.has_ended.load(Ordering::Relaxed) {
+            self.cancel_unstarted(&task);
         }
     }
 
@@ -382,8 +404,8 @@ impl Port for Shared {
         self.scheduler.settled(core, settled);
     }
 
-    fn started(&self, task: &Arc<dyn AnyTask>) {
-        self.clocks.started(&self.on_alarm(), task);
+    fn started(&self, task: &Arc<dyn AnyTask>, run: u32) {
+        self.clocks.started(&self.on_alarm(), task, run);
     }
 
     fn explain(&self, core: &Core) -> String {

@@ -8,7 +8,7 @@ use super::{Engine, Shared};
 use crate::error::TaskError;
 use crate::limits::DROP_TIMEOUT;
 use crate::sys;
-use crate::task::{AnyTask, Port};
+use crate::task::{AnyTask, Port, Waiter};
 
 /// What [`Engine::shutdown`] did.
 ///
@@ -88,6 +88,10 @@ impl Shared {
         let until = sys::clock::now().saturating_add(grace);
         let mut cancelled = 0;
         if !grace.is_zero() {
+            // A job does not wait for itself.
+            if !self.threads.is_in_job() {
+                self.drain(until);
+            }
             if let Some(processes) = &self.processes {
                 processes.drain(until);
             }
@@ -110,6 +114,27 @@ impl Shared {
         };
         cancelled += ours(&waiting) + ours(&running) + self.cancel_late();
         Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
+    }
+
+    /// **Blocks** until every task has ended, those included that wait for their next try, or until
+    /// `deadline`.
+    fn drain(&self, deadline: Duration) {
+        while !self.is_drained() {
+            self.scheduler.drain.wait(Waiter::Thread(std::thread::current()));
+            let left = deadline.saturating_sub(sys::clock::now());
+            if self.is_drained() || left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
+    /// Cancels a task that nobody will start, unless somebody has done so.
+    pub(super) fn cancel_unstarted(&self, task: &Arc<dyn AnyTask>) {
+        if task.core().claim() {
+            self.room.leave(task.core());
+            self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
+        }
     }
 
     /// What is still queued or running when the threads were waited for, or is queued afterwards:

@@ -76,7 +76,7 @@ impl Engine {
 }
 
 impl Shared {
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.scheduler.drain.ended() >= self.room.accepted()
     }
 }

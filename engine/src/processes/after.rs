@@ -64,8 +64,8 @@ pub(crate) struct After {
     pub(super) orphans: Vec<Shared>,
     /// Tasks that turned out to be bound for a thread.
     pub(super) to_threads: Vec<Shared>,
-    /// Tasks whose own clock starts.
-    pub(super) started: Vec<Shared>,
+    /// Tasks whose own clock starts, each with the number of its run.
+    pub(super) started: Vec<(Shared, u32)>,
     /// Tasks that left the queue.
     leaves: usize,
     /// Tokens to give back.
@@ -146,7 +146,7 @@ impl After {
         if !(self.to_threads.is_empty() && self.started.is_empty())
             && let Some(port) = pool.port()
         {
-            self.started.iter().for_each(|task| port.started(task));
+            self.started.iter().for_each(|(task, run)| port.started(task, *run));
             self.to_threads.into_iter().for_each(|task| port.to_thread(task));
         }
         if !self.requests.is_empty() {

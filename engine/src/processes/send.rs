@@ -251,7 +251,7 @@ impl Processes {
             self.alarm_by(inner, at);
         }
         if core.controls.timeout.is_some() {
-            after.started.push(Arc::clone(task));
+            after.started.push((Arc::clone(task), core.runs_before()));
         }
         Sent::Yes
     }

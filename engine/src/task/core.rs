@@ -50,8 +50,8 @@ pub(crate) trait Port: Send + Sync {
     fn took(&self, core: &Core);
     /// Somebody tried to settle a task.
     fn settled(&self, core: &Core, settled: Settled);
-    /// A task with a clock of its own begins.
-    fn started(&self, task: &Arc<dyn AnyTask>);
+    /// A task with a clock of its own begins the run with this number.
+    fn started(&self, task: &Arc<dyn AnyTask>, run: u32);
     /// Why the task runs where it does.
     fn explain(&self, core: &Core) -> String;
 }
@@ -113,6 +113,8 @@ pub(crate) struct Core {
     woke: AtomicBool,
     /// It was handed its key and not started yet.
     has_key: AtomicBool,
+    /// It waits for the moment of its next try, in no queue.
+    rests: AtomicBool,
     /// It is in the hands of the process side: its queue, or a lane.
     with_processes: AtomicBool,
     /// The seat of the lane that holds the task, or [`NO_SEAT`]. A hint for whoever waits.
@@ -152,6 +154,7 @@ impl Core {
             expired: AtomicU8::new(0),
             woke: AtomicBool::new(false),
             has_key: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             with_processes: AtomicBool::new(false),
             seat: AtomicU32::new(NO_SEAT),
             seq: AtomicU64::new(0),
@@ -247,6 +250,24 @@ impl Core {
 
     pub(crate) fn has_key(&self) -> bool {
         self.has_key.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
+    }
+
+    /// Whoever waits for it may start it: it is due, and not bound for a process.
+    pub(crate) fn may_start_on_a_thread(&self) -> bool {
+        self.route.placement != Placement::Process && !self.rests()
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
+    }
+
+    /// Runs that have ended and were not its last.
+    pub(crate) fn runs_before(&self) -> u32 {
+        self.retry.as_ref().map_or(0, |retry| retry.used())
     }
 
     pub(crate) fn set_with_processes(&self, with: bool) {

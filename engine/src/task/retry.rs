@@ -35,6 +35,11 @@ impl Retry {
         let _ = self.way.set((task, port));
     }
 
+    /// Further tries that were made, the one included that is about to be.
+    pub(crate) fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// The task was running when its worker died. How often that has happened.
     pub(crate) fn died(&self) -> u32 {
         self.deaths.fetch_add(1, Ordering::Relaxed) + 1

@@ -13,7 +13,7 @@ impl Threads {
     /// The caller will block for `task`: run it here if it has not started and a core is free,
     /// else look at it a little longer than it takes to be woken.
     pub(crate) fn help(self: &Arc<Self>, core: &Core, share: &dyn Fn() -> Shared, may_run: bool) {
-        if may_run && core.is_waiting() {
+        if may_run && core.is_waiting() && core.may_start_on_a_thread() {
             self.run_unstarted(core, share);
         }
         if self.budget.cores() == 1 {

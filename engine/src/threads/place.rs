@@ -19,6 +19,14 @@ impl Threads {
         loop {
             let task = self.queue.pop()?;
             let core = task.core();
+            if core.rests() {
+                // An entry from before a run by its caller: it is queued anew when it is due.
+                if core.has_key() {
+                    core.set_has_key(false);
+                    self.give_key(core);
+                }
+                continue;
+            }
             if let Some(gate) = &core.key
                 && !core.has_key()
                 && !gate.take_or_wait(self.me.clone(), &task)
@@ -42,6 +50,12 @@ impl Threads {
     pub(super) fn place(&self, task: &Shared) -> Placement {
         let core = task.core();
         if !core.is_open() {
+            // Its caller has sent it to a process, and this was its entry from before.
+            if core.placement() == Some(Placement::Process)
+                && self.port().is_some_and(|port| port.to_process(task))
+            {
+                return Placement::Process;
+            }
             core.bind(Placement::Thread);
             return Placement::Thread;
         }
@@ -99,7 +113,7 @@ impl Threads {
         if core.controls.timeout.is_some()
             && let Some(port) = self.port()
         {
-            port.started(task);
+            port.started(task, core.runs_before());
         }
         cx.begin(Arc::clone(task) as Arc<dyn Signals>);
         let Some(tasks) = core.measure.weight() else {
