@@ -20,6 +20,7 @@ pub(crate) fn app() -> App {
         .include(crate::children::jobs)
         .include(crate::life::jobs)
         .function("add", add)
+        .include(crate::chores::jobs)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))
 }
 

@@ -3,6 +3,7 @@
 
 mod jobs;
 mod children;
+mod chores;
 mod conformance;
 mod faults;
 mod shutdown;
@@ -13,3 +14,4 @@ mod order;
 mod payloads;
 mod stream;
 mod workers;
+mod controls;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use amphi::{Engine, Placement, Reason, TaskError};
 use amphi_tests::eventually;
 
+use crate::chores::{Wait, everywhere};
 use crate::jobs::{Double, UntilCancelled, app};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -34,6 +35,25 @@ fn a_short_task_does_not_wait_for_a_hung_one() {
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     hung.cancel();
     assert_eq!(hung.join(), Err(TaskError::Cancelled));
+}
+
+/// Nor do many of them wait for one that is only long, whatever was known of it before.
+#[test]
+fn a_thousand_short_tasks_pass_a_long_one() {
+    everywhere(2, |placement, engine| {
+        for warm_up in [0, 50] {
+            for _ in 0..warm_up {
+                assert_eq!(engine.run(Wait { ms: 0, looks: true }), Ok(0));
+            }
+            let long = engine.try_submit(Wait { ms: 1000, looks: true }).unwrap();
+            let short: Vec<_> = (0..1000).map(|n| engine.try_submit(Double(n)).unwrap()).collect();
+            for (n, task) in (0..).zip(short) {
+                assert_eq!(task.join_timeout(SOON).expect("in time"), Ok(2 * n), "{placement}");
+            }
+            assert!(!long.is_finished(), "{placement}: the long one ended first");
+            assert_eq!(long.join(), Ok(1000), "{placement}");
+        }
+    });
 }
 
 /// The same among threads and processes: neither place keeps the only core for itself.
