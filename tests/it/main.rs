@@ -15,3 +15,4 @@ mod payloads;
 mod stream;
 mod workers;
 mod controls;
+mod retries;
