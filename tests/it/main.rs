@@ -16,3 +16,4 @@ mod stream;
 mod workers;
 mod controls;
 mod retries;
+mod keys;
