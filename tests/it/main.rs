@@ -17,3 +17,4 @@ mod workers;
 mod controls;
 mod retries;
 mod keys;
+mod nested;
