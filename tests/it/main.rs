@@ -18,3 +18,4 @@ mod controls;
 mod retries;
 mod keys;
 mod nested;
+mod policy;
