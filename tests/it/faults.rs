@@ -165,7 +165,7 @@ fn killing_a_task_that_has_not_started_hits_nobody() {
 fn a_stopped_worker_falls_to_kill_after() {
     let engine = processes();
     assert_eq!(engine.run(Double(1)), Ok(2));
-    assert_ne!(engine.worker_pids(), []);
+    assert!(!engine.worker_pids().is_empty());
     for worker in engine.worker_pids() {
         kill_process(pid(worker), Signal::STOP).unwrap();
         eventually("the worker to stop", || {

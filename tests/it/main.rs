@@ -19,3 +19,4 @@ mod retries;
 mod keys;
 mod nested;
 mod policy;
+mod stats;
