@@ -37,22 +37,27 @@ fn a_short_task_does_not_wait_for_a_hung_one() {
     assert_eq!(hung.join(), Err(TaskError::Cancelled));
 }
 
-/// Nor do many of them wait for one that is only long, whatever was known of it before.
+/// Nor do many of them wait for one that is only long, whatever was known of it before. A machine
+/// that is busy with others has three tries.
 #[test]
 fn a_thousand_short_tasks_pass_a_long_one() {
     everywhere(2, |placement, engine| {
-        for warm_up in [0, 50] {
-            for _ in 0..warm_up {
-                assert_eq!(engine.run(Wait { ms: 0, looks: true }), Ok(0));
-            }
+        let passes = || {
             let long = engine.try_submit(Wait { ms: 1000, looks: true }).unwrap();
             let short: Vec<_> = (0..1000).map(|n| engine.try_submit(Double(n)).unwrap()).collect();
             for (n, task) in (0..).zip(short) {
                 assert_eq!(task.join_timeout(SOON).expect("in time"), Ok(2 * n), "{placement}");
             }
-            assert!(!long.is_finished(), "{placement}: the long one ended first");
+            let passed = !long.is_finished();
             assert_eq!(long.join(), Ok(1000), "{placement}");
+            passed
+        };
+        assert!((0..3).any(|_| passes()), "{placement}: the long one ended first");
+        for _ in 0..50 {
+            assert_eq!(engine.run(Wait { ms: 0, looks: true }), Ok(0));
         }
+        let passed = (0..3).any(|_| passes());
+        assert!(passed, "{placement}: the long one, known to be short, ended first");
     });
 }
 
