@@ -24,6 +24,7 @@ mod explain;
 mod nested;
 mod options;
 mod parts;
+mod port;
 mod scope;
 mod shared;
 mod shutdown;

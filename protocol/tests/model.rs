@@ -171,7 +171,7 @@ impl Lane {
         let request = Request {
             job: seq as u32,
             flags: 9,
-            context: context(seq),
+            context: Context { deadline_ns: seq + 1, trace: u128::from(seq) << 64 },
             input: Input::Inline(&input),
             grant,
         };
@@ -276,7 +276,7 @@ impl Lane {
         let Claimed { seq: found, job, flags, context, input, grant } =
             claimed.expect("a task is queued");
         assert_eq!((found, job, flags, grant), (seq, seq as u32, 9, task.grant));
-        assert_eq!(context, self::context(seq));
+        assert_eq!((context.deadline_ns, context.trace), (seq + 1, u128::from(seq) << 64));
         assert!(matches!(input, ClaimedInput::Inline(found) if *found == *task.input));
         task.stage = Stage::Running;
         self.running = Some(seq);
@@ -396,9 +396,4 @@ proptest! {
             lane.run_dry();
         }
     }
-}
-
-/// A context that only this task has.
-fn context(seq: u64) -> Context {
-    Context { deadline_ns: seq + 1, trace: u128::from(seq) << 64 | u128::from(!seq) }
 }

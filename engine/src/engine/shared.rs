@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use super::clocks::{Alarm, Clocks, OnAlarm};
 use super::options::Options;
@@ -14,7 +13,7 @@ use crate::policy::{self, Class, Placement, Request};
 use crate::room::Room;
 use crate::scheduler::Scheduler;
 use crate::sys::clock;
-use crate::task::{AnyTask, Child, Core, Inherited, Plan, Port, ProcessSide, Retry, Settled};
+use crate::task::{AnyTask, Inherited, Plan, Port, ProcessSide, Retry};
 use crate::threads::Threads;
 
 /// What an engine's clones, threads and handles share.
@@ -128,7 +127,7 @@ impl Shared {
         self.me.clone()
     }
 
-    fn on_alarm(&self) -> Weak<dyn OnAlarm> {
+    pub(super) fn on_alarm(&self) -> Weak<dyn OnAlarm> {
         self.me.clone()
     }
 
@@ -174,7 +173,7 @@ impl Shared {
     }
 
     /// Queues a task that waits and is (or may be) bound for a thread.
-    fn queue_for_thread(&self, task: Arc<dyn AnyTask>, run: bool) {
+    pub(super) fn queue_for_thread(&self, task: Arc<dyn AnyTask>, run: bool) {
         // `run` tries the caller's own thread first, and nobody is woken for it.
         if run && self.threads.run_now(&task) {
             return;
@@ -199,7 +198,7 @@ impl Shared {
         }
     }
 
-    fn push_to_process(&self, task: &Arc<dyn AnyTask>) {
+    pub(super) fn push_to_process(&self, task: &Arc<dyn AnyTask>) {
         task.core().set_with_processes(true);
         self.processes.as_ref().expect("the route was checked").push(Arc::clone(task));
     }
@@ -213,7 +212,7 @@ impl Shared {
         can
     }
 
-    fn can_process(&self, task: &Arc<dyn AnyTask>) -> bool {
+    pub(super) fn can_process(&self, task: &Arc<dyn AnyTask>) -> bool {
         self.processes.as_ref().is_some_and(|processes| processes.check().is_ok())
             && task.core().input_bytes() <= self.payload_bytes_max
             && task.encode().is_ok_and(|bytes| bytes <= self.payload_bytes_max)
@@ -228,7 +227,7 @@ impl Shared {
     }
 
     /// Queues a task that waits once more.
-    fn queue_again(&self, task: Arc<dyn AnyTask>) {
+    pub(super) fn queue_again(&self, task: Arc<dyn AnyTask>) {
         match task.core().route.placement {
             Placement::Process => self.queue_for_process(&task),
             Placement::Auto if self.scheduler.glance(task.core().class) == Placement::Process => {
@@ -294,122 +293,6 @@ impl OnAlarm for Shared {
             }
             Alarm::Again(_) => {}
         }
-    }
-}
-
-impl Port for Shared {
-    fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>) {
-        match &self.processes {
-            Some(processes) if core.is_with_processes() => processes.help(core),
-            _ => self.threads.help(core, share, deadline.is_none()),
-        }
-    }
-
-    fn while_waiting(&self, wait: &mut dyn FnMut()) {
-        match &self.processes {
-            Some(processes) if self.in_worker => {
-                processes.waits(true);
-                self.threads.while_waiting(wait);
-                processes.waits(false);
-            }
-            _ => self.threads.while_waiting(wait),
-        }
-    }
-
-    fn left_queue(&self, core: &Core) {
-        self.room.leave(core);
-        match &self.processes {
-            Some(processes) if core.is_with_processes() => processes.forget_one(),
-            _ => {
-                self.threads.forget_one();
-                // It may have queued tasks anew beside the engine's end, as a submission may.
-                if self.has_ended.load(Ordering::Relaxed) {
-                    self.cancel_late();
-                }
-            }
-        }
-    }
-
-    fn cancel(&self, core: &Core) {
-        if let Some(processes) = self.processes.as_ref().filter(|_| core.is_with_processes()) {
-            processes.cancel(core);
-        }
-    }
-
-    fn kill(&self, core: &Core) -> bool {
-        let processes = self.processes.as_ref().filter(|_| core.is_with_processes());
-        processes.is_some_and(|processes| processes.kill(core))
-    }
-
-    fn refresh(&self, core: &Core) {
-        if let Some(processes) = &self.processes {
-            processes.refresh(core);
-        }
-    }
-
-    fn again(&self, task: Arc<dyn AnyTask>, delay: Duration) {
-        self.room.enter_again(task.core());
-        task.core().forget_run();
-        task.core().measure.mark(clock::now());
-        if self.has_ended.load(Ordering::Relaxed) {
-            self.room.leave(task.core());
-            return self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
-        }
-        task.core().set_rests(!delay.is_zero());
-        task.core().unclaim();
-        if delay.is_zero() {
-            return self.queue_again(task);
-        }
-        self.clocks.again(&self.on_alarm(), Arc::clone(&task), delay);
-        // The clocks may have been closed before it came there, and then it is nobody's.
-        if self.has_ended.load(Ordering::Relaxed) {
-            self.cancel_unstarted(&task);
-        }
-    }
-
-    fn to_thread(&self, task: Arc<dyn AnyTask>) {
-        task.core().set_with_processes(false);
-        task.core().unclaim();
-        self.queue_for_thread(task, false);
-    }
-
-    fn to_process(&self, task: &Arc<dyn AnyTask>) -> bool {
-        if !self.can_process(task) {
-            return false;
-        }
-        task.core().set_with_processes(true);
-        task.core().unclaim();
-        // Another one may claim it from here on, and the push finds it claimed.
-        self.push_to_process(task);
-        true
-    }
-
-    fn taken(&self, core: &Core) {
-        self.room.leave(core);
-    }
-
-    fn submit_child(&self, child: Child) {
-        self.run_child(child);
-    }
-
-    fn stop_child(&self, task: &Arc<dyn AnyTask>, kill: bool) {
-        self.stop_task(task, kill);
-    }
-
-    fn took(&self, core: &Core) {
-        self.scheduler.took(core);
-    }
-
-    fn settled(&self, core: &Core, settled: Settled) {
-        self.scheduler.settled(core, settled);
-    }
-
-    fn started(&self, task: &Arc<dyn AnyTask>, run: u32) {
-        self.clocks.started(&self.on_alarm(), task, run);
-    }
-
-    fn explain(&self, core: &Core) -> String {
-        self.explain_task(core)
     }
 }
 
