@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use amphi::{App, Engine, Error, Placement, Setup};
 
+#[path = "host/lines.rs"]
+mod lines;
+#[path = "host/logs.rs"]
+mod logs;
+
 amphi::app!(app);
 
 fn app() -> App {
@@ -18,6 +23,7 @@ fn app() -> App {
         .function("large", large)
         .preload(preload)
         .each_process(each_process)
+        .include(logs::jobs)
 }
 
 fn double(x: u64) -> Result<u64, Error> {
@@ -114,6 +120,9 @@ fn main() {
     let mode = std::env::args().nth(1).unwrap_or_default();
     if mode == "large" {
         grow();
+    }
+    if mode == "logs" {
+        return logs::main();
     }
     if mode == "threadless" {
         let engine = app().engine().place(Placement::Thread).cores(1).start().expect("no need");

@@ -175,6 +175,22 @@ impl App {
     /// counts as one that could not be started. Several functions run in the order in which they
     /// were added.
     ///
+    /// A worker whose functions set no `tracing` subscriber logs to the host's: each of its events,
+    /// up to the level that the host heard when the worker was started, is told there once more,
+    /// with the target `amphi::worker` and the fields `worker` (its pid), `job`, `spans`
+    /// (`outer{id=7}:inner`), `target` and `location`. It never holds a job up: events that the
+    /// host does not take in time are dropped, and a warning tells how many.
+    ///
+    /// ```no_run
+    /// fn set_up(setup: &amphi::Setup) -> Result<(), amphi::Error> {
+    ///     if setup.role() == amphi::Role::Host {
+    ///         // tracing_subscriber::fmt().init(): hears of the workers' events, too
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # drop(amphi::App::new().each_process(set_up));
+    /// ```
+    ///
     /// ```
     /// fn set_up(setup: &amphi::Setup) -> Result<(), amphi::Error> {
     ///     let role = setup.role();

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+
 use crate::error::CancelRequested;
 use crate::home::Home;
 use crate::policy::Placement;
-use crate::task::Inherited;
+use crate::task::{Inherited, encode_message};
 
 /// The way from a running job back to whoever waits for it. A thread's task answers itself; in a
 /// worker the lane does.
 pub(crate) trait Signals: Send + Sync {
     fn is_cancelled(&self) -> bool;
     fn progress(&self, done: u64, total: u64);
+    /// A message, as [`encode_message`](crate::task::encode_message) makes it.
+    fn emit(&self, message: Vec<u8>);
     /// What tasks take over that this one submits.
     fn inherited(&self) -> Inherited;
 }
@@ -93,6 +97,31 @@ impl Ctx {
     pub fn progress(&self, done: u64, total: u64) {
         if let Some(signals) = &self.signals {
             signals.progress(done, total);
+        }
+    }
+
+    /// Sends a value to whoever holds the task and reads its
+    /// [`messages`](crate::Task::messages), while the job runs on. They arrive in their order;
+    /// what was emitted can be read after the outcome, too, also where the job crashed.
+    ///
+    /// Never blocks for long: messages that nobody reads are kept within bounds (1024 of a task
+    /// and 4 MiB, a single one up to 1 MiB), the others are dropped and
+    /// [counted](crate::Messages::dropped). A worker that tells more than its host takes out is
+    /// held up a little, a tenth of a second at most. The value is encoded in every placement; a
+    /// top-level [`Bytes`](crate::Bytes) fast. A job that is tried again tells again.
+    ///
+    /// ```no_run
+    /// # fn words(_file: &str) -> usize { 0 }
+    /// # fn example(cx: &amphi::Ctx, files: Vec<String>) {
+    /// for file in files {
+    ///     let count = words(&file);
+    ///     cx.emit(&(file, count)); // task.messages::<(String, usize)>()
+    /// }
+    /// # }
+    /// ```
+    pub fn emit<M: Serialize + 'static>(&self, message: &M) {
+        if let Some(signals) = &self.signals {
+            signals.emit(encode_message(message));
         }
     }
 

@@ -69,7 +69,7 @@ pub use crate::limits::Limits;
 pub use crate::policy::{Placement, Policy};
 pub use crate::stats::{Decided, Distribution, JobStats, Outcome, PlaceStats, Stage, Stats};
 pub use crate::stream::{Ordered, StreamBuilder, Unordered};
-pub use crate::task::{Priority, Progress, Task};
+pub use crate::task::{Messages, Priority, Progress, Task};
 
 /// What the macro [`app!`] expands to; not for use by hand.
 #[doc(hidden)]

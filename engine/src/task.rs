@@ -26,14 +26,18 @@ pub(crate) use self::cell::{Cell, RetryIf};
 pub use self::controls::Priority;
 pub(crate) use self::controls::{Backoff, Controls, Inherited, Turn};
 pub(crate) use self::core::{Answer, Child, Core, Plan, Port};
+pub(crate) use self::mail::{Wakes, encode as encode_message};
+pub use self::messages::Messages;
 pub(crate) use self::retry::Retry;
 pub(crate) use self::side::ProcessSide;
 
 mod cell;
 mod controls;
 mod core;
+mod mail;
 mod measure;
 mod member;
+mod messages;
 mod retry;
 mod side;
 
@@ -74,6 +78,8 @@ pub(crate) enum Settled {
 pub(crate) trait TypedTask<T, E>: AnyTask {
     /// Takes the outcome; `None`: there is none yet.
     fn take(&self) -> Option<Result<T, TaskError<E>>>;
+    /// Where the task's messages are.
+    fn mailbox(&self) -> Arc<mail::Mailbox>;
     /// Registers who is woken by the outcome; false: it is there already.
     fn wake_by(&self, waiter: Waiter) -> bool;
 }

@@ -37,6 +37,9 @@ pub struct WorkerLimits {
     pub rayon_threads: u32,
     /// The largest output in bytes.
     pub output_bytes_max: u64,
+    /// The most verbose level of log events that the host hears: see
+    /// [`LogRecord`](crate::LogRecord); 0: none.
+    pub log_level: u8,
 }
 
 /// Which worker: pool, seat in it, generation of the seat's holder.

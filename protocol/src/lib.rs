@@ -9,6 +9,8 @@ mod ledger;
 mod host;
 mod worker;
 mod record;
+mod parts;
+mod log;
 mod arena;
 mod control;
 mod life;
@@ -30,10 +32,12 @@ pub use crate::layout::{
     POPULATE_BYTES, RECORDS_BYTES, RECORDS_OFFSET, REQ_BYTES, RSP_ARENA_OFFSET, RSP_BYTES, SLOTS,
 };
 pub use crate::life::{Budget as RestartBudget, Death, Verdict};
+pub use crate::log::{LOG_LEVEL_MAX, LogRecord};
 pub use crate::message::{
     Claimed, ClaimedInput, Context, Done, Event, Grant, GrantAnswer, InlineBytes, Input, Output,
     ReplyKind, Request, Stage, Storage,
 };
+pub use crate::parts::{Assembly, DroppedRecord, EMITTED_BYTES_MAX, Emitted, send_message};
 pub use crate::record::{
     ProgressRecord, RECORD_BYTES_MAX, RecordReader, RecordWriter, record_kind,
 };

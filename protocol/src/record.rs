@@ -2,9 +2,9 @@
 //!
 //! Single writer, single reader, in RSP. A record is a head word, `len << 8 | kind`, and its bytes
 //! filled up to whole words. Positions count words and never wrap; a position's word is its
-//! remainder. No bell is owed for a record: the host drains the ring when it takes a reply or is
-//! asked for progress, and the worker may ring when the ring is half full. A record that does not
-//! fit is refused; whether its writer waits or drops it is the writer's choice.
+//! remainder. The host drains the ring when it takes a reply, when it is asked, and when a bell
+//! rings; for which kinds the worker rings is its choice ([`RecordWriter::must_ring`]). A record
+//! that does not fit is refused; whether its writer waits or drops it is the writer's choice, too.
 //!
 //! # Invariants
 //! 1. `tail` and the data are written by the worker, `head` by the host. Each end goes by its own
@@ -19,18 +19,28 @@
 //! |---|---|---|---|
 //! | `push`, tail | store Release | `pop`, load Acquire | the record |
 //! | `pop`, head | store Release | `push`, load Acquire | that its words may be written again |
+//! | `must_ring` | fence SeqCst | `HostLane::rearm` | the record, or the epoch |
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Violation;
-use crate::lane::Rsp;
+use crate::lane::{Req, Rsp};
 use crate::layout::{WORD, record_word};
 use crate::sync::{AtomicU64, Ordering};
+use crate::worker::owes_bell;
 
 /// A record's kinds.
 pub mod record_kind {
     /// A [`ProgressRecord`](crate::ProgressRecord).
     pub const PROGRESS: u8 = 1;
+    /// The first part of a message, which may be all of it: see [`Assembly`](crate::Assembly).
+    pub const MESSAGE: u8 = 2;
+    /// A further part of it.
+    pub const MESSAGE_MORE: u8 = 3;
+    /// A [`DroppedRecord`](crate::DroppedRecord).
+    pub const MESSAGES_DROPPED: u8 = 4;
+    /// A [`LogRecord`](crate::LogRecord).
+    pub const LOG: u8 = 5;
 }
 
 /// How far a task is.
@@ -55,6 +65,7 @@ const _: () = assert!(RECORD_BYTES_MAX / WORD < record_word::DATA_WORDS);
 pub struct RecordWriter {
     tail: u64,
     dropped: u64,
+    last_rung: u64,
 }
 
 /// The host's end.
@@ -91,6 +102,12 @@ impl RecordWriter {
     /// The host should drain the ring before it is full.
     pub fn is_half_full(&self, rsp: Rsp<'_>) -> bool {
         self.free(rsp) < DATA_WORDS / 2
+    }
+
+    /// As [`WorkerLane::must_ring`](crate::WorkerLane::must_ring), for the records that were
+    /// written.
+    pub fn must_ring(&mut self, req: Req<'_>) -> bool {
+        owes_bell(req, &mut self.last_rung)
     }
 
     /// Writes a record; false: the ring is full or the record too large, it was dropped.

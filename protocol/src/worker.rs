@@ -199,15 +199,7 @@ impl WorkerLane {
     /// before it begins anything long.
     #[inline]
     pub fn must_ring(&mut self, req: Req<'_>) -> bool {
-        // PAIRS: lane.bell — SeqCst, with the fence in `HostLane::rearm`: if this one comes first,
-        // the host's poll after its own sees the reply; otherwise the load sees the epoch.
-        fence(Ordering::SeqCst);
-        let epoch = req.word(EPOCH_WORD).load(Ordering::Relaxed);
-        let ring = epoch % 2 == 1 && epoch != self.last_rung;
-        if ring {
-            self.last_rung = epoch;
-        }
-        ring
+        owes_bell(req, &mut self.last_rung)
     }
 
     /// The host has harvested the last reply already: no bell is owed for it.
@@ -221,6 +213,20 @@ impl WorkerLane {
     pub fn is_cancelled(req: Req<'_>, seq: u64) -> bool {
         req.slot(seq, req_word::CANCEL).load(Ordering::Relaxed) == seq
     }
+}
+
+/// The worker's half of the bell, for replies and for records, each with its own `last_rung`.
+#[inline]
+pub(crate) fn owes_bell(req: Req<'_>, last_rung: &mut u64) -> bool {
+    // PAIRS: lane.bell — SeqCst, with the fence in `HostLane::rearm`: if this one comes first, the
+    // host's poll after its own sees the reply or record; otherwise the load sees the epoch.
+    fence(Ordering::SeqCst);
+    let epoch = req.word(EPOCH_WORD).load(Ordering::Relaxed);
+    let ring = epoch % 2 == 1 && epoch != *last_rung;
+    if ring {
+        *last_rung = epoch;
+    }
+    ring
 }
 
 /// Sets PARKED on `word`, which may carry it since a sleep that ended for no reason.

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use amphi_protocol::{
-    ARENA_OFFSET, Context, Event, Grant, GrantAnswer, HostLane, Input, OUTPUT_INLINE, Output,
-    RECORD_BYTES_MAX, RECORDS_BYTES, RECORDS_OFFSET, RSP_ARENA_OFFSET, RecordReader, RecordWriter,
-    ReplyKind, Req, Request, Rsp, SLOTS, Storage, Violation, WorkerLane, decode, looks_done,
+    ARENA_OFFSET, Assembly, Context, DroppedRecord, EMITTED_BYTES_MAX, Event, Grant, GrantAnswer,
+    HostLane, Input, LogRecord, OUTPUT_INLINE, Output, RECORD_BYTES_MAX, RECORDS_BYTES,
+    RECORDS_OFFSET, RSP_ARENA_OFFSET, RecordReader, RecordWriter, ReplyKind, Req, Request, Rsp,
+    SLOTS, Storage, Violation, WorkerLane, decode, looks_done, record_kind, send_message,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -36,6 +37,10 @@ enum Step {
         reply: bool,
     },
     Record {
+        kind: u8,
+        len: usize,
+    },
+    Message {
         len: usize,
     },
     Scribble {
@@ -65,7 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..12_u64).prop_map(|back| Step::Grant { back }),
         2 => Just(Step::Drain),
         10 => any::<bool>().prop_map(|reply| Step::Work { reply }),
-        2 => (0..3000_usize).prop_map(|len| Step::Record { len }),
+        2 => (0..6_u8, 0..3000_usize).prop_map(|(kind, len)| Step::Record { kind, len }),
+        2 => (0..9000_usize).prop_map(|len| Step::Message { len }),
         1 => (word, value).prop_map(|(word, value)| Step::Scribble { word, value }),
         1 => (0..8_u64, 0..3_u64, low).prop_map(|(slot, ahead, low)| Step::State { slot, ahead, low }),
     ]
@@ -75,7 +81,7 @@ struct Rig {
     memory: (Vec<AtomicU64>, Vec<AtomicU64>),
     host: HostLane,
     worker: Option<WorkerLane>,
-    records: (RecordWriter, RecordReader),
+    records: (RecordWriter, RecordReader, Assembly),
     /// What is in the lane, with what it was granted.
     tasks: BTreeMap<u64, u64>,
     broken: Option<Violation>,
@@ -88,7 +94,7 @@ impl Rig {
         let host = HostLane::new(1, 1);
         host.init(Req::new(&memory.0));
         let worker = WorkerLane::attach(Req::new(&memory.0), 1, 1).ok();
-        let records = (RecordWriter::new(), RecordReader::new());
+        let records = (RecordWriter::new(), RecordReader::new(), Assembly::new());
         Self { memory, host, worker, records, tasks: BTreeMap::new(), broken: None }
     }
 
@@ -138,8 +144,13 @@ impl Rig {
             }
             Step::Drain => self.drain(rsp),
             Step::Work { reply } => self.work(req, rsp, reply),
-            Step::Record { len } => {
-                self.records.0.push(rsp, 1, &vec![7; len]);
+            Step::Record { kind, len } => {
+                self.records.0.push(rsp, kind, &vec![7; len]);
+                self.records.0.must_ring(req);
+            }
+            Step::Message { len } => {
+                let records = &mut self.records.0;
+                send_message(1, &vec![7; len], |kind, bytes| records.push(rsp, kind, bytes));
             }
             Step::Scribble { word, value } => memory.1[word].store(value, Ordering::Relaxed),
             Step::State { slot, ahead, low } => {
@@ -185,8 +196,16 @@ impl Rig {
     fn drain(&mut self, rsp: Rsp<'_>) {
         let mut bytes = Vec::new();
         let mut drained = 0;
-        while let Ok(Some(_)) = self.records.1.pop(rsp, &mut bytes) {
+        while let Ok(Some(kind)) = self.records.1.pop(rsp, &mut bytes) {
             assert!(bytes.len() <= RECORD_BYTES_MAX);
+            let message = match kind {
+                record_kind::MESSAGE => self.records.2.first(&bytes),
+                record_kind::MESSAGE_MORE => self.records.2.more(&bytes),
+                _ => Ok(None),
+            };
+            if let Ok(Some(message)) = message {
+                assert!(message.bytes.len() <= EMITTED_BYTES_MAX);
+            }
             drained += 8 + bytes.len();
         }
         assert!(drained <= RECORDS_BYTES, "a drain is at most a ring");
@@ -259,5 +278,9 @@ proptest! {
         let _ = decode::<amphi_protocol::ToWorker>(&bytes);
         let _ = decode::<amphi_protocol::ToForkserver>(&bytes);
         let _ = decode::<amphi_protocol::ProgressRecord>(&bytes);
+        let _ = (decode::<DroppedRecord>(&bytes), LogRecord::decode(&bytes));
+        let (mut fresh, mut begun) = (Assembly::new(), Assembly::new());
+        begun.first(&[&[0; 8][..], &[9, 0, 0, 0, 0, 0, 0, 0]].concat()).expect("nine bytes");
+        let _ = (fresh.first(&bytes), fresh.more(&bytes), begun.more(&bytes));
     }
 }

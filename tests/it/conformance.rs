@@ -7,9 +7,10 @@ use amphi_tests::eventually;
 
 use crate::jobs::{Double, Echo, Misbehave, Touch, UntilCancelled, add, app, unregistered};
 
-const EVERYWHERE: [Placement; 3] = [Placement::Thread, Placement::Process, Placement::Auto];
+pub(crate) const EVERYWHERE: [Placement; 3] =
+    [Placement::Thread, Placement::Process, Placement::Auto];
 
-fn each(check: impl Fn(&Engine)) {
+pub(crate) fn each(check: impl Fn(&Engine)) {
     for placement in EVERYWHERE {
         eprintln!("placement {placement}");
         check(&app().engine().place(placement).start().unwrap());

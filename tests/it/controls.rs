@@ -202,7 +202,6 @@ fn nested_tasks_inherit_the_deadline() {
 }
 
 #[test]
-#[ignore = "a task is not told its deadline in a worker, so the engine there cannot hand it on"]
 fn nested_tasks_in_a_worker_inherit_the_deadline() {
     let engine = app().engine().place(Placement::Process).cores(1).start().unwrap();
     assert_eq!(a_child_has_its_parents_deadline(&engine), "deadline");

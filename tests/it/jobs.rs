@@ -5,6 +5,8 @@ use std::time::Duration;
 use amphi::{App, Bytes, Ctx, Error, Job};
 use serde::{Deserialize, Serialize};
 
+use crate::messages::{Relay, Tell};
+
 amphi::app!(app);
 
 pub(crate) fn app() -> App {
@@ -17,6 +19,8 @@ pub(crate) fn app() -> App {
         .job::<Describe>()
         .job::<Nested>()
         .job::<Touch>()
+        .job::<Tell>()
+        .job::<Relay>()
         .include(crate::children::jobs)
         .include(crate::life::jobs)
         .function("add", add)

@@ -10,6 +10,8 @@ mod shutdown;
 mod examples;
 mod hosts;
 mod life;
+mod logs;
+mod messages;
 mod order;
 mod payloads;
 mod stream;

@@ -17,6 +17,10 @@ impl Port for Shared {
         }
     }
 
+    fn is_in_job(&self) -> bool {
+        self.threads.is_in_job()
+    }
+
     fn while_waiting(&self, wait: &mut dyn FnMut()) {
         match &self.processes {
             Some(processes) if self.in_worker => {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::children::Request;
+use super::logs::LogLine;
 use super::pool::{Processes, Shared};
 use super::seat::Lane;
 use super::send::Sending;
@@ -17,7 +18,7 @@ use crate::policy::Placement;
 use crate::scheduler::Sample;
 use crate::sys::memory::read_sealed;
 use crate::sys::pipe::forward_to_stderr;
-use crate::task::Core;
+use crate::task::{Core, Wakes};
 
 /// Where a reply's bytes are.
 pub(super) enum Source {
@@ -54,6 +55,10 @@ pub(crate) struct After {
     failed: Vec<(Shared, Failure)>,
     wakes: SmallVec<[(Arc<Lane>, u64); 4]>,
     sends: Vec<Sending>,
+    /// Who waits for messages that came.
+    pub(super) receivers: Vec<Wakes>,
+    /// What workers logged.
+    pub(super) logs: Vec<LogLine>,
     /// What workers wrote to standard error.
     pub(super) stderr: Vec<u8>,
     /// What the host's `tracing` subscriber is told.
@@ -139,7 +144,9 @@ impl After {
         if self.call {
             pool.call.ring();
         }
+        self.receivers.into_iter().for_each(Wakes::wake);
         forward_to_stderr(&self.stderr);
+        self.logs.iter().for_each(LogLine::tell);
         for note in &self.notes {
             tracing::warn!(target: "amphi", "{note}");
         }

@@ -64,16 +64,6 @@ impl Processes {
         true
     }
 
-    /// Reads what a task's worker reported since.
-    pub(crate) fn refresh(&self, core: &Core) {
-        let Some((index, _)) = core.seat() else { return };
-        let mut inner = self.inner.lock();
-        if let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut())
-        {
-            link.read_records();
-        }
-    }
-
     /// The workers' pids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let inner = self.inner.lock();
@@ -113,6 +103,7 @@ impl Processes {
                 after.tokens += 1;
             }
             if let Some(link) = &mut seat.link {
+                link.read_records(&mut after);
                 for task in link.take_all() {
                     after.fail(task, TaskError::Cancelled);
                 }

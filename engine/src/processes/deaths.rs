@@ -29,6 +29,7 @@ impl Supervisor {
         }
         link.read_stderr(&mut after.stderr);
         let _ = link.read_socket();
+        link.read_records(&mut after);
         pool.harvest(&mut inner, index, &mut after);
         let Some(link) = inner.current(index, generation) else { return };
         let lane = Arc::clone(&link.lane);

@@ -45,7 +45,7 @@ impl Processes {
             match link.host.poll(link.lane.req(), link.lane.rsp()) {
                 Ok(None) => break,
                 Ok(Some(Event::Done(done))) => {
-                    if let Some(task) = self.finish(link, done, (index, generation)) {
+                    if let Some(task) = self.finish(link, done, (index, generation), after) {
                         after.finish(task);
                         finished += 1;
                     }
@@ -81,8 +81,14 @@ impl Processes {
         }
     }
 
-    fn finish(&self, link: &mut Link, done: Done, seat: (u32, u64)) -> Option<Finished> {
-        link.read_records();
+    fn finish(
+        &self,
+        link: &mut Link,
+        done: Done,
+        seat: (u32, u64),
+        after: &mut After,
+    ) -> Option<Finished> {
+        link.read_records(after);
         // Before the flight is gone, by which a message is known to be expected; and whatever the
         // reply says, nothing of the task stays behind.
         let payload = link.take_payload(done.seq, matches!(done.output, Storage::Memfd { .. }));

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amphi_protocol::{
-    ARENA_BYTES, ARENA_OFFSET, Arena, Block, Exit, FromWorker, HostLane, ProgressRecord,
-    RSP_ARENA_OFFSET, RecordReader, SLOTS, decode, record_kind,
+    ARENA_BYTES, ARENA_OFFSET, Arena, Block, Exit, FromWorker, HostLane, RSP_ARENA_OFFSET, SLOTS,
+    decode,
 };
 
 use super::after::Source;
 use super::children::CHILDREN_MAX;
 use super::pool::{Inner, Shared};
+use super::records::Records;
 use super::seat::{Flight, Lane};
 use crate::limits::{START_WORTH, STDERR_TAIL_BYTES, TAKE_BACK_AFTER};
 use crate::outcome::Failure;
@@ -32,7 +33,7 @@ pub(super) struct Link {
     pub(super) host: HostLane,
     pub(super) inputs: Arena,
     pub(super) outputs: Arena,
-    records: RecordReader,
+    pub(super) records: Records,
     flights: [Option<Flight>; SLOTS],
     pub(super) socket: Arc<Channel>,
     /// What it asked for and nobody has looked at yet.
@@ -91,7 +92,6 @@ pub(super) struct Link {
     pub(super) lost: Vec<(Shared, Option<Failure>)>,
     /// What to say of the flight that the worker is killed for.
     pub(super) verdict: Option<(u64, Failure)>,
-    scratch: Vec<u8>,
 }
 
 impl Link {
@@ -107,7 +107,7 @@ impl Link {
             host,
             inputs: Arena::new(ARENA_OFFSET as u64, ARENA_BYTES as u64),
             outputs: Arena::new(RSP_ARENA_OFFSET as u64, ARENA_BYTES as u64),
-            records: RecordReader::new(),
+            records: Records::default(),
             flights: Default::default(),
             socket: Arc::new(socket),
             requests: Vec::new(),
@@ -144,7 +144,6 @@ impl Link {
             too_slow: false,
             lost: Vec::new(),
             verdict: None,
-            scratch: Vec::new(),
         }
     }
 
@@ -276,33 +275,6 @@ impl Link {
     pub(super) fn break_off(&mut self, text: String) {
         self.broken.get_or_insert(text);
         self.kill();
-    }
-
-    /// Copies out what the worker reported of its running task.
-    pub(super) fn read_records(&mut self) {
-        if !self.records.has_more(self.lane.rsp()) {
-            return;
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        // A ring's worth at most: a worker that writes as fast as this reads is not followed.
-        for _ in 0..2048 {
-            match self.records.pop(self.lane.rsp(), &mut scratch) {
-                Ok(None) => break,
-                Ok(Some(record_kind::PROGRESS)) => {
-                    if let Ok(record) = decode::<ProgressRecord>(&scratch)
-                        && let Some(flight) = self.flight(record.seq)
-                    {
-                        flight.task.core().set_progress(record.done, record.total);
-                    }
-                }
-                Ok(Some(_)) => {}
-                Err(violation) => {
-                    self.break_off(violation.to_string());
-                    break;
-                }
-            }
-        }
-        self.scratch = scratch;
     }
 
     /// Reads what came on the worker's socket. True: it has become READY.

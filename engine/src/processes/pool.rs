@@ -304,6 +304,7 @@ fn kinds(home: &Home, terms: &Terms) -> (Vec<WorkerLimits>, Vec<Need>) {
         growth,
         rayon_threads: 1,
         output_bytes_max: terms.payload_bytes_max,
+        log_level: 0, // as it is when a worker starts
     };
     let mut kinds = vec![limits(&terms.limits)];
     let needs = home.table.specs().map(|spec| {

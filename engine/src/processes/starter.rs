@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use amphi_protocol::{
     ABI, ARENA_OFFSET, HostLane, LAYOUT_HASH, POPULATE_BYTES, REQ_BYTES, RSP_ARENA_OFFSET,
-    RSP_BYTES, StartStage, ToForkserver, ToWorker, WorkerId, encode,
+    RSP_BYTES, StartStage, ToForkserver, ToWorker, WorkerId, WorkerLimits, encode,
 };
 
 use super::link::Link;
+use super::logs::level_heard;
 use super::pool::Processes;
 use super::seat::{Lane, SeatState};
 use super::supervisor::Started;
@@ -267,6 +268,7 @@ impl Starter {
 
         let kind = self.pool.inner.lock().seats[seat as usize].kind;
         let limits = self.pool.kinds[usize::from(kind)];
+        let limits = WorkerLimits { log_level: level_heard(), ..limits };
         let spawn = ToForkserver::Spawn { id, limits };
         let fds = [theirs.as_fd(), bell.as_fd(), stderr_writer.as_fd()];
         let Some(forkserver) = &self.forkserver else {

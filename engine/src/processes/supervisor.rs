@@ -111,7 +111,7 @@ impl Supervisor {
                 link.host.rearm(lane.req());
             }
             // The bell may have been for these alone.
-            link.read_records();
+            link.read_records(&mut after);
             self.pool.harvest(&mut inner, index, &mut after);
             self.pool.dispatch(&mut inner, &mut after);
         }
@@ -126,6 +126,7 @@ impl Supervisor {
         if link.read_socket() {
             let lane = Arc::clone(&link.lane);
             link.host.arm(lane.req());
+            link.read_records(&mut after);
             let now = clock::now();
             link.is_ready = true;
             (link.since, link.looked) = (now, now);

@@ -140,6 +140,7 @@ impl Processes {
             if link.pollers == 0 {
                 link.host.arm(lane.req());
             }
+            link.read_records(&mut after);
             self.harvest(&mut inner, index, &mut after);
             self.dispatch(&mut inner, &mut after);
         }

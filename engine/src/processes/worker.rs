@@ -23,6 +23,7 @@ use crate::sys::process;
 use crate::sys::rlimit;
 use crate::sys::socket::{Channel, Received};
 
+mod log;
 mod runner;
 mod signals;
 mod uplink;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use amphi_protocol::ReplyKind;
 use parking_lot::Mutex;
 
+use super::mail::Mailbox;
 use super::retry::DEATHS_MAX;
 use super::{AnyTask, Core, Inherited, Settled, TypedTask, Waiter};
 use crate::ctx::{Ctx, Signals};
@@ -86,9 +87,14 @@ impl<W: Work> Cell<W> {
         let waiter = inner.waiter.take();
         self.core.measure.settled(waiter.is_some());
         self.core.set_settled();
+        // Under the lock, under which receivers ask for it: none misses the end.
+        let mailbox = self.core.mailbox_if_any();
         drop(inner);
         if let Some(waiter) = waiter {
             waiter.wake();
+        }
+        if let Some(mailbox) = mailbox {
+            mailbox.close().wake();
         }
         // After the wake: an input's Drop is user code and may take its time, or panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
@@ -157,6 +163,10 @@ impl<W: Work> Signals for Cell<W> {
 
     fn progress(&self, done: u64, total: u64) {
         self.core.set_progress(done, total);
+    }
+
+    fn emit(&self, message: Vec<u8>) {
+        self.core.mailbox().put(message).wake();
     }
 
     fn inherited(&self) -> Inherited {
@@ -287,6 +297,11 @@ impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
             }
             _ => None,
         }
+    }
+
+    fn mailbox(&self) -> Arc<Mailbox> {
+        let _settles = self.inner.lock(); // see `settle`
+        Arc::clone(self.core.mailbox())
     }
 
     fn wake_by(&self, waiter: Waiter) -> bool {

@@ -4,11 +4,12 @@
 //! `Waiting` → `Running` (claimed by a thread, a lane, or whoever cancels it) → `Settled`;
 //! `Running` → `Waiting` when a lane gives an unstarted task back, or it is tried once more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::controls::{Controls, Priority};
+use super::mail::Mailbox;
 use super::measure::Measure;
 use super::retry::Retry;
 use super::{AnyTask, Progress, Settled};
@@ -22,6 +23,8 @@ pub(crate) trait Port: Send + Sync {
     /// The caller is about to block: run the task here, or wait actively for a short while.
     /// `share` makes what runs it.
     fn help(&self, core: &Core, share: &dyn Fn() -> Arc<dyn AnyTask>, deadline: Option<Duration>);
+    /// The calling thread runs a job of the engine.
+    fn is_in_job(&self) -> bool;
     /// Blocks in `wait`. A job that waits for a task lets its core go meanwhile.
     fn while_waiting(&self, wait: &mut dyn FnMut());
     /// A task was claimed by its handle: its entry in the queue stands for nothing any more.
@@ -129,6 +132,8 @@ pub(crate) struct Core {
     pub(crate) measure: Measure,
     done: AtomicU64,
     total: AtomicU64,
+    /// From the first message, or the first who asks for them, on.
+    mailbox: OnceLock<Arc<Mailbox>>,
     pub(crate) job: u32,
     pub(crate) name: &'static str,
     pub(crate) route: Route,
@@ -163,6 +168,7 @@ impl Core {
             measure: Measure::default(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            mailbox: OnceLock::new(),
             job,
             name,
             route,
@@ -354,6 +360,16 @@ impl Core {
             NO_SEAT => None,
             seat => Some((seat, self.seq.load(Ordering::Relaxed))),
         }
+    }
+
+    /// Where its messages are, for whoever brings one.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        self.mailbox.get_or_init(Arc::default)
+    }
+
+    /// The same, if anybody has asked.
+    pub(super) fn mailbox_if_any(&self) -> Option<&Arc<Mailbox>> {
+        self.mailbox.get()
     }
 
     pub(crate) fn set_progress(&self, done: u64, total: u64) {

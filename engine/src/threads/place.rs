@@ -10,7 +10,7 @@ use crate::ctx::{Ctx, Signals};
 use crate::policy::{Class, Placement, Why};
 use crate::scheduler::Sample;
 use crate::sys::clock;
-use crate::task::Core;
+use crate::task::{Core, Settled};
 
 impl Threads {
     /// The next task that is to run on a thread, claimed. What turns out to be bound for a process
@@ -117,7 +117,7 @@ impl Threads {
         }
         cx.begin(Arc::clone(task) as Arc<dyn Signals>);
         let Some(tasks) = core.measure.weight() else {
-            let (settled, _) = self.budget.hold(|| task.run_here(cx));
+            let (settled, _) = self.budget.hold(|| run_in_span(task, cx));
             self.scheduler.settled(core, settled);
             return self.give_key(core);
         };
@@ -125,7 +125,7 @@ impl Threads {
         let before = core.key.as_ref().map_or(1.0, |gate| gate.stands_for(free));
         let begun = clock::now();
         self.scheduler.waited(core, Placement::Thread, begun);
-        let (settled, is_odd) = self.budget.hold(|| task.run_here(cx));
+        let (settled, is_odd) = self.budget.hold(|| run_in_span(task, cx));
         self.scheduler.settled(core, settled);
         let ns = clock::ns_since(begun);
         let free = self.budget.free();
@@ -141,4 +141,12 @@ impl Threads {
             gate.give();
         }
     }
+}
+
+/// Runs a task in a span of its own, where the host's subscriber hears of such: one load otherwise.
+#[inline]
+fn run_in_span(task: &Shared, cx: &Ctx) -> (Settled, bool) {
+    let job = task.core().name;
+    let span = tracing::debug_span!(target: "amphi", "task", job, placement = "thread");
+    span.in_scope(|| task.run_here(cx))
 }

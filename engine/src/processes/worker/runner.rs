@@ -11,7 +11,7 @@ use amphi_protocol::{
 };
 
 use super::signals::{LaneSignals, Shared};
-use super::{Lane, fail};
+use super::{Lane, fail, log};
 use crate::ctx::Ctx;
 use crate::home::Home;
 use crate::policy::Placement;
@@ -109,6 +109,7 @@ pub(super) struct Runner {
     growth: Option<Growth>,
     /// Whole seconds of processor time for each task.
     cpu: Option<u64>,
+    log_level: u8,
 }
 
 /// Whether the worker has grown too large.
@@ -149,6 +150,7 @@ impl Runner {
                 looked: Duration::ZERO,
             }),
             cpu: limits.cpu,
+            log_level: limits.log_level,
         }
     }
 
@@ -164,12 +166,13 @@ impl Runner {
         if let Some(growth) = &mut self.growth {
             growth.bytes_at_start = process::resident_bytes();
         }
+        // One for all tasks: a context cannot outlive its task.
+        let signals = Arc::new(LaneSignals::new(Arc::clone(&self.lane)));
+        log::install(self.log_level, &signals);
         let ready = encode(&FromWorker::Ready { pid: process::own_pid() });
         if self.socket.send(&ready, &[]).is_err() {
             process::exit_now(0);
         }
-        // One for all tasks: a context cannot outlive its task.
-        let signals = Arc::new(LaneSignals::new(Arc::clone(&self.lane)));
         let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Process);
         cx.begin(Arc::clone(&signals) as _);
         let mut out = Vec::new();
@@ -284,7 +287,7 @@ impl Runner {
             *last = ran;
         }
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
-        self.lane.flush();
+        self.lane.flush(claimed.seq);
         self.reply(claimed, kind, out, run_ns);
         self.look_at_growth(ended);
         if out.capacity() > 1 << 20 {
