@@ -66,6 +66,29 @@ pub fn nearest(samples: &mut [u64], q: f64) -> Option<u64> {
     Some(*samples.select_nth_unstable(place).1)
 }
 
+/// The 95 % interval of the median by the percentile bootstrap (Efron 1979): medians of as many
+/// figures drawn with repetition, many times. The same `seed` draws the same. `None` without any.
+pub fn bootstrap_median(figures: &[f64], seed: u64) -> Option<(f64, f64)> {
+    const RESAMPLES: usize = 4_000;
+    let mut state = seed | 1; // xorshift (Marsaglia 2003) has no way out of zero
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let index = state % figures.len() as u64;
+        figures[usize::try_from(index).unwrap_or(0)]
+    };
+    let mut drawn = vec![0.0; figures.len()];
+    let mut medians = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        drawn.fill_with(&mut draw);
+        drawn.sort_unstable_by(f64::total_cmp);
+        medians.push(quantile(&drawn, 0.5)?);
+    }
+    medians.sort_unstable_by(f64::total_cmp);
+    Some((quantile(&medians, 0.025)?, quantile(&medians, 0.975)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +118,15 @@ mod tests {
         let spread = Spread::of_ratios(&a, &b).unwrap();
         assert_eq!((spread.min, spread.median, spread.max, spread.count), (2.0, 2.5, 3.0, 2));
         assert_eq!(Spread::of_ratios(&a, &[]), None);
+    }
+
+    #[test]
+    fn intervals_hold_the_median_and_repeat() {
+        let figures: Vec<f64> = (0..12).map(f64::from).collect();
+        let (low, high) = bootstrap_median(&figures, 7).unwrap();
+        assert!(0.0 < low && low < 5.5 && 5.5 < high && high < 11.0, "{low} {high}");
+        assert_eq!(bootstrap_median(&figures, 7), Some((low, high)));
+        assert_eq!(bootstrap_median(&[2.0], 0), Some((2.0, 2.0)));
+        assert_eq!(bootstrap_median(&[], 7), None);
     }
 }
