@@ -21,6 +21,7 @@ mod children;
 mod clocks;
 mod closure;
 mod explain;
+mod late;
 mod nested;
 mod options;
 mod parts;

@@ -167,7 +167,7 @@ impl Runner {
             growth.bytes_at_start = process::resident_bytes();
         }
         // One for all tasks: a context cannot outlive its task.
-        let signals = Arc::new(LaneSignals::new(Arc::clone(&self.lane)));
+        let signals = Arc::new(LaneSignals::new(Arc::clone(&self.lane), Arc::clone(&self.home)));
         log::install(self.log_level, &signals);
         let ready = encode(&FromWorker::Ready { pid: process::own_pid() });
         if self.socket.send(&ready, &[]).is_err() {
@@ -178,7 +178,7 @@ impl Runner {
         let mut out = Vec::new();
         loop {
             let claimed = self.next();
-            signals.begin(claimed.seq, claimed.context);
+            signals.begin(claimed.seq, claimed.job, claimed.context);
             cx.begin_again();
             if let Some(budget) = self.home.budget.get() {
                 budget.hold_on();

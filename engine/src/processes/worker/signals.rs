@@ -4,10 +4,10 @@
 //! The latest progress always gets through, or waits here for the next occasion: records are
 //! dropped only for a newer one. A message is rung for, because somebody may sleep until it comes;
 //! it waits for room part by part, and where there is none for long it is dropped and counted. An
-//! event of the log is rung for, too, but waits for nothing. The host drains the ring when it takes a reply, when it is asked, and when a bell rings: also when
-//! the ring is half full.
+//! event of the log is rung for, too, but waits for nothing. The host drains the ring when it takes
+//! a reply, when it is asked, and when a bell rings: also when the ring is half full.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use amphi_protocol::{
 };
 
 use crate::ctx::Signals;
+use crate::home::Home;
+use crate::keys::Held;
 use crate::sys::clock;
 use crate::sys::doorbell::{Bell, futex_wait};
 use crate::sys::memory::Segment;
@@ -243,19 +245,23 @@ impl Shared {
 /// The cancel token, progress and messages of the running task.
 pub(super) struct LaneSignals {
     lane: Arc<Shared>,
+    home: Arc<Home>,
     seq: AtomicU64,
+    job: AtomicU32,
     /// Deadline, low and high half of the trace.
     context: [AtomicU64; 3],
 }
 
 impl LaneSignals {
-    pub(super) fn new(lane: Arc<Shared>) -> Self {
-        Self { lane, seq: AtomicU64::new(0), context: Default::default() }
+    pub(super) fn new(lane: Arc<Shared>, home: Arc<Home>) -> Self {
+        let (seq, job) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { lane, home, seq, job, context: Default::default() }
     }
 
     /// They stand for this task now.
-    pub(super) fn begin(&self, seq: u64, context: Context) {
+    pub(super) fn begin(&self, seq: u64, job: u32, context: Context) {
         self.seq.store(seq, Ordering::Relaxed);
+        self.job.store(job, Ordering::Relaxed);
         let words = [context.deadline_ns, context.trace as u64, (context.trace >> 64) as u64];
         for (word, value) in self.context.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
@@ -290,7 +296,9 @@ impl Signals for LaneSignals {
         let [deadline, low, high] = &self.context;
         let deadline = Some(load(deadline)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let trace = u128::from(load(high)) << 64 | u128::from(load(low));
-        // Keys are of one process: the worker runs one task at a time.
-        Inherited { deadline, trace, held: None }
+        // The worker runs one task at a time, but for its children: they may not have its key.
+        let key =
+            self.home.table.entry(self.job.load(Ordering::Relaxed)).and_then(|e| e.key.clone());
+        Inherited { deadline, trace, held: key.map(|gate| Held::new(gate, None)) }
     }
 }
