@@ -164,7 +164,6 @@ fn a_job_that_joins_a_task_with_its_own_key_does_not_wait_for_itself() {
 }
 
 #[test]
-#[ignore = "a task in a worker holds no key there, so its inner tasks run beside it"]
 fn a_job_in_a_worker_that_joins_a_task_with_its_own_key_is_told() {
     let engine = app().engine().place(Placement::Process).cores(2).start().unwrap();
     let outer = engine.try_submit(Keyed::<6>(With::OwnKey)).unwrap();

@@ -78,7 +78,6 @@ fn nested_tasks_inherit_the_trace() {
 }
 
 #[test]
-#[ignore = "a task is not told its trace in a worker"]
 fn nested_tasks_in_a_worker_inherit_the_trace() {
     let engine = app().engine().place(Placement::Process).cores(1).start().unwrap();
     let outcome = engine.task(Traces { depth: 2, last: 0 }).trace(7).run();
@@ -106,7 +105,6 @@ fn a_child_on_a_thread_may_need_a_process() {
 }
 
 #[test]
-#[ignore = "the engine of a worker does not ask the host for a process yet"]
 fn a_child_in_a_worker_may_need_another_process() {
     let engine = app().engine().place(Placement::Process).cores(1).start().unwrap();
     let outer = engine.try_submit(Isolates).unwrap();
