@@ -13,10 +13,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::task::AnyTask;
+
+/// How long a worker waits before it looks again whether a key is free.
+const TAKE_AGAIN: Duration = Duration::from_micros(200);
 
 /// A pool whose tasks wait for keys.
 pub(crate) trait KeyUser: Send + Sync {
@@ -57,6 +61,14 @@ impl Gate {
         let free = !state.is_taken;
         state.is_taken = true;
         free
+    }
+
+    /// Takes the key, **blocking** while somebody has it: in a worker, where that is a task that an
+    /// earlier one left behind.
+    pub(crate) fn take(&self) {
+        while !self.try_take() {
+            std::thread::park_timeout(TAKE_AGAIN);
+        }
     }
 
     /// Takes the key, or leaves the task here until it is its turn.

@@ -32,12 +32,20 @@ pub(super) enum Alarm {
 }
 
 impl Alarm {
-    fn is_void(&self) -> bool {
+    /// It is for a task that has ended. Where this hold of the task might be the last, `keep` takes
+    /// it, to be dropped without a lock: user code.
+    fn is_void(&self, keep: &mut Vec<Task>) -> bool {
+        let mut look = |task: &Weak<dyn AnyTask>, is_void: &dyn Fn(&Task) -> bool| {
+            let Some(task) = task.upgrade() else { return true };
+            let void = is_void(&task);
+            keep.push(task);
+            void
+        };
         match self {
-            Self::Expired(task, _) => task.upgrade().is_none_or(|task| task.core().is_settled()),
-            Self::Overrun(task, run) => task
-                .upgrade()
-                .is_none_or(|task| task.core().is_settled() || task.core().runs_before() != *run),
+            Self::Expired(task, _) => look(task, &|task| task.core().is_settled()),
+            Self::Overrun(task, run) => {
+                look(task, &|task| task.core().is_settled() || task.core().runs_before() != *run)
+            }
             Self::Again(task) => !task.core().is_waiting(),
         }
     }
@@ -124,11 +132,12 @@ impl Clocks {
         if state.is_closed {
             return;
         }
+        let mut kept_alive = Vec::new();
         let swept = if state.entries.len() > 2 * state.swept + ENTRIES_KEPT {
             let (void, kept) = std::mem::take(&mut state.entries)
                 .into_vec()
                 .into_iter()
-                .partition::<Vec<_>, _>(|Reverse(entry)| entry.alarm.is_void());
+                .partition::<Vec<_>, _>(|Reverse(entry)| entry.alarm.is_void(&mut kept_alive));
             state.entries = BinaryHeap::from(kept);
             state.swept = state.entries.len();
             void
@@ -145,7 +154,7 @@ impl Clocks {
             self.changed.notify_one();
         }
         drop(state);
-        drop(swept); // the last hold of a task, maybe: user code
+        drop((swept, kept_alive)); // the last hold of a task, maybe: user code
     }
 
     /// False: the system gives no thread; the next clock tries again.

@@ -233,7 +233,12 @@ impl Processes {
             let settled = task.settle_failure(TaskError::Cancelled);
             return self.scheduler.settled(task.core(), settled);
         }
-        inner.queue.of(self.need(&task)).push_back(task);
+        let queue = inner.queue.of(self.need(&task));
+        if task.core().is_private {
+            queue.push_front(task);
+        } else {
+            queue.push_back(task);
+        }
         self.harvest_all(&mut inner, &mut after);
         self.dispatch(&mut inner, &mut after);
         drop(inner);

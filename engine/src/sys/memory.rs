@@ -213,6 +213,20 @@ const PAYLOAD_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(
 
 /// A memfd that holds `bytes` and can never change.
 pub(crate) fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    for _ in 1..SEAL_TRIES {
+        match try_sealed_memfd(name, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            made => return made,
+        }
+    }
+    try_sealed_memfd(name, bytes)
+}
+
+/// The kernel refuses the seal while a page is held elsewhere (by its own work on large pages,
+/// say), and has then waited for 150 ms already.
+const SEAL_TRIES: u32 = 4;
+
+fn try_sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd(name)?;
     let mut left = bytes;
     while !left.is_empty() {

@@ -39,6 +39,9 @@ impl Queue {
 
     #[inline]
     pub(super) fn push(&self, task: Shared) {
+        if task.core().is_private {
+            return self.push_keyed(task);
+        }
         let level = task.core().controls.priority.level();
         if level != NORMAL && !self.has_levels.load(Ordering::Relaxed) {
             self.has_levels.store(true, Ordering::Relaxed);
@@ -46,7 +49,8 @@ impl Queue {
         self.levels[level].push(task);
     }
 
-    /// A task that has its key goes first: others wait for it to give it on.
+    /// A task that has its key goes first: others wait for it to give it on. So does one of the
+    /// engine's own.
     pub(super) fn push_keyed(&self, task: Shared) {
         let mut keyed = self.keyed.lock();
         keyed.push_back(task);

@@ -183,7 +183,10 @@ impl Runner {
             if let Some(budget) = self.home.budget.get() {
                 budget.hold_on();
             }
+            let key = self.home.table.entry(claimed.job).and_then(|entry| entry.key.clone());
+            key.iter().for_each(|gate| gate.take());
             self.run_task(&claimed, &cx, &mut out);
+            key.iter().for_each(|gate| gate.give());
             if let Some(budget) = self.home.budget.get() {
                 budget.let_go();
             }
