@@ -56,6 +56,8 @@ struct Cached {
     word: AtomicU64,
     /// A recent service time in ns, for how often to measure.
     service_ns: AtomicU64,
+    /// Some task of the class was open.
+    was_asked: AtomicBool,
 }
 
 const PROCESS: u64 = 2;
@@ -157,6 +159,7 @@ impl Scheduler {
                 .unwrap_or(Decision::new(Placement::Thread, Why::Start, 1))
         });
         let word = pack(&decision);
+        cached.was_asked.store(true, Ordering::Relaxed);
         cached.word.store(word, Ordering::Relaxed);
         word
     }
@@ -307,10 +310,8 @@ impl Scheduler {
         let Some(sizes) = self.jobs.get(job as usize).and_then(OnceLock::get) else {
             return Vec::new();
         };
-        let seen = sizes.iter().enumerate().filter(|(_, cached)| {
-            cached.word.load(Ordering::Relaxed) != 0
-                || cached.service_ns.load(Ordering::Relaxed) != 0
-        });
+        let seen = sizes.iter().enumerate();
+        let seen = seen.filter(|(_, cached)| cached.was_asked.load(Ordering::Relaxed));
         seen.map(|(size, cached)| {
             let class = Class { job, size: size as u8 };
             let word = match cached.word.load(Ordering::Relaxed) {

@@ -136,4 +136,12 @@ fn explain_names_the_place_of_every_task() {
         assert!(told.starts_with("offload: a and 1 more: "), "{told}");
         assert!(told.contains(place) && told.lines().count() == 1, "{told}");
     }
+    // Where the engine decides, each class of tasks is told at the end, with its figures.
+    let ours = tree.offload("auto").args(["--explain", "a", "b"]).output().unwrap();
+    let told = String::from_utf8(ours.stderr).unwrap();
+    let last = told.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("offload: hash/") && last.contains("thread (start): thread"),
+        "{told}"
+    );
 }

@@ -84,7 +84,7 @@ pub(crate) const ADVERSARY_GAPS: [usize; 7] = [16, 32, 64, 128, 300, 1000, 3000]
 /// The best place changes every `gap` jobs, and each place is clearly better in its time.
 pub(crate) fn adversary(gap: usize) -> Workload {
     let make = |random: &mut Random, index: usize, _: usize, gap: usize| {
-        let contention = if index / gap % 2 == 0 { 0.0 } else { 2.0 };
+        let contention = if (index / gap).is_multiple_of(2) { 0.0 } else { 2.0 };
         Job { bytes: MIB / 4.0, ..job(random, 0, 300.0, contention) }
     };
     let names = ["adversary 16", "adversary 32", "adversary 64", "adversary 128"];

@@ -98,7 +98,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Say on standard error where each task ran, and why
+    /// Say on standard error where each task ran and why, and at the end what was decided for each
+    /// class of tasks, with its figures
     #[arg(long)]
     explain: bool,
 
@@ -158,6 +159,11 @@ pub(crate) fn run(app: App, mut args: Args) -> Result<ExitCode, String> {
         Some(lists) => Check { submit, say: args.say() }.lists(&lists),
         None => sums(submit, &args, &exclude),
     };
+    if args.explain {
+        for class in engine.explain_all() {
+            screen.complain(&class.to_string());
+        }
+    }
     Ok(screen.close(ended))
 }
 
