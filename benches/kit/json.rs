@@ -70,7 +70,7 @@ pub fn write(name: &str, rows: &[Row]) -> io::Result<PathBuf> {
 }
 
 /// Cargo puts a bench into `TARGET/PROFILE/deps`.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let deps = program.parent().filter(|folder| folder.ends_with("deps"));
     deps.and_then(Path::parent)

@@ -71,8 +71,10 @@ pub use crate::stats::{Decided, Distribution, JobStats, Outcome, PlaceStats, Sta
 pub use crate::stream::{Ordered, StreamBuilder, Unordered};
 pub use crate::task::{Messages, Priority, Progress, Task};
 
-/// What the macro [`app!`] expands to; not for use by hand.
+/// What the macro [`app!`] expands to, and what a benchmark of the project looks at; not for use by
+/// hand.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::app::enter;
+    pub use crate::scheduler::Overhead;
 }

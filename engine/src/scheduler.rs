@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use self::crashes::Crashes;
 use self::drain::Drain;
+pub use self::probe::Overhead;
 use crate::policy::{
     Adaptive, Class, Costs, Decision, Estimate, Event, Placement, Policy, Ran, Why,
 };
@@ -30,6 +31,7 @@ use crate::task::{Core, Settled};
 
 mod crashes;
 mod drain;
+mod probe;
 
 /// Tasks shorter than this are not measured each.
 const SHORT_NS: u64 = 20_000;
