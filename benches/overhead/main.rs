@@ -11,14 +11,15 @@ use amphi_benches::{Row, Table, json, machine};
 use criterion::Criterion;
 
 fn ran(class: Class, placement: Placement) -> Event {
+    let over_ns: Option<f64> = None;
     let (service_ns, bytes_in, bytes_out, tasks) = (90e3, 64.0, 0.0, 1.0);
-    Event::Ran(Ran { class, placement, service_ns, bytes_in, bytes_out, tasks })
+    Event::Ran(Ran { class, placement, service_ns, bytes_in, bytes_out, tasks, over_ns: None })
 }
 
 /// A policy that knows a hundred classes in both places.
 fn learned() -> Adaptive {
     let mut policy = Adaptive::new();
-    let costs = Costs { thread_ns: 200.0, process_ns: 600.0, byte_ns: 0.1 };
+    let costs = Costs { thread_ns: 200.0, process_ns: 600.0, byte_ns: 0.1, large_byte_ns: 0.1 };
     policy.observe(&Event::Calibrated(costs), Duration::ZERO);
     for job in 0..100 {
         for sample in 0..40 {

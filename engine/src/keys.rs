@@ -148,9 +148,13 @@ impl Gate {
     }
 
     /// How many cores would run tasks of this key, were it not for the key: those of its tasks
-    /// that are here, as far as cores are free for them or serve them in lanes already.
-    pub(crate) fn stands_for(&self, free: usize) -> f64 {
+    /// that are here, as far as cores are `free` for them or serve them in lanes already. One,
+    /// where tasks without it wait (`waiting` is all that do): they use the cores meanwhile.
+    pub(crate) fn stands_for(&self, free: usize, waiting: u64) -> f64 {
         let present = self.present.load(Ordering::Relaxed);
+        if waiting > present as u64 {
+            return 1.0;
+        }
         let usable = 1 + free + self.in_lanes.load(Ordering::Relaxed);
         present.min(usable).max(1) as f64
     }

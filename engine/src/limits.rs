@@ -22,7 +22,7 @@ pub(crate) const STDERR_TAIL_BYTES: usize = 8 * 1024;
 
 /// How long a core stays with the threads, or with a lane, while the other side waits for one and
 /// there is more to do: each change of hands wakes somebody (some 20 µs).
-pub(crate) const TOKEN_QUANTUM: Duration = Duration::from_millis(1);
+pub(crate) const TOKEN_QUANTUM: Duration = Duration::from_micros(200);
 
 /// Predicted work that may lie in one lane behind the running task: bounded early binding, enough
 /// for the worker to ring for several tasks at once (the experiment is in `benches/README.md`).

@@ -202,11 +202,29 @@ pub struct Costs {
     pub process_ns: f64,
     /// For each byte of input and output that goes through a worker, in ns.
     pub byte_ns: f64,
+    /// The same for what is too long for shared memory that is there already ([`LARGE_BYTES`](Self::LARGE_BYTES)):
+    /// fresh pages are made for it.
+    pub large_byte_ns: f64,
 }
 
 impl Costs {
     /// What is assumed before the first calibration.
-    pub const ASSUMED: Self = Self { thread_ns: 500.0, process_ns: 2000.0, byte_ns: 0.5 };
+    pub const ASSUMED: Self =
+        Self { thread_ns: 500.0, process_ns: 2000.0, byte_ns: 0.5, large_byte_ns: 2.0 };
+
+    /// From this length on an input or output is large.
+    pub const LARGE_BYTES: f64 = 1_048_577.0;
+
+    /// What so many bytes in one direction cost, in ns.
+    pub(crate) fn bytes_ns(&self, bytes: f64) -> f64 {
+        // Never cheaper than by the other way: more bytes cost more.
+        let each = if bytes < Self::LARGE_BYTES {
+            self.byte_ns
+        } else {
+            self.large_byte_ns.max(self.byte_ns)
+        };
+        each * bytes
+    }
 
     /// The same with figures that make sense: finite and not negative.
     pub(crate) fn sane(self) -> Self {
@@ -215,6 +233,7 @@ impl Costs {
             thread_ns: sane(self.thread_ns),
             process_ns: sane(self.process_ns),
             byte_ns: sane(self.byte_ns),
+            large_byte_ns: sane(self.large_byte_ns),
         }
     }
 }
@@ -235,6 +254,9 @@ pub struct Ran {
     pub bytes_out: f64,
     /// How many tasks it stands for: short ones are not measured each.
     pub tasks: f64,
+    /// How long it kept its core beside that, in ns: woken, carried, waited for. `None`: not
+    /// measured. Single figures may be below zero, their mean is not.
+    pub over_ns: Option<f64>,
 }
 
 /// What is known of a class.

@@ -23,6 +23,7 @@ mod harvest;
 mod life;
 mod link;
 mod logs;
+mod occupied;
 mod pool;
 mod queue;
 mod records;

@@ -252,6 +252,7 @@ impl Scheduler {
                 bytes_in: core.input_bytes() as f64,
                 bytes_out: sample.bytes_out as f64,
                 tasks: sample.tasks as f64,
+                over_ns: sample.over_ns,
             };
             let event = Event::Ran(ran);
             if self.with_policy(|policy, now| policy.observe(&event, now)) == Some(true) {
@@ -334,6 +335,8 @@ pub(crate) struct Sample {
     /// Cores that it kept busy or idle, its own included.
     pub(crate) stands_for: f64,
     pub(crate) bytes_out: u64,
+    /// What dispatch has cost it, in ns, if that was measured.
+    pub(crate) over_ns: Option<f64>,
     /// It ran in an unusual way (from its encoded form): no sample for the policy.
     pub(crate) is_odd: bool,
 }

@@ -11,7 +11,8 @@ use proptest::prelude::{
 
 use crate::random::Random;
 
-const COSTS: Costs = Costs { thread_ns: 3000.0, process_ns: 12_000.0, byte_ns: 0.5 };
+const COSTS: Costs =
+    Costs { thread_ns: 3000.0, process_ns: 12_000.0, byte_ns: 0.5, large_byte_ns: 0.5 };
 
 /// Any number that a broken clock or a broken worker could come to.
 fn number() -> impl Strategy<Value = f64> {
@@ -38,16 +39,17 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let ran = (0..4_u32, place(), [number(), number(), number(), number()]);
+    let numbers = [number(), number(), number(), number(), number()];
+    let ran = (0..4_u32, place(), numbers);
     prop_oneof![
         3 => (0..4_u32).prop_map(Step::Decide),
-        5 => ran.prop_map(|(job, placement, [service_ns, bytes_in, bytes_out, tasks])| {
-            let class = Class { job, size: 3 };
-            let ran = Ran { class, placement, service_ns, bytes_in, bytes_out, tasks };
+        5 => ran.prop_map(|(job, placement, [service_ns, bytes_in, bytes_out, tasks, over])| {
+            let (class, over_ns) = (Class { job, size: 3 }, Some(over));
+            let ran = Ran { class, placement, service_ns, bytes_in, bytes_out, tasks, over_ns };
             Step::Observe(Event::Ran(ran))
         }),
-        1 => [number(), number(), number()].prop_map(|[thread_ns, process_ns, byte_ns]| {
-            Step::Observe(Event::Calibrated(Costs { thread_ns, process_ns, byte_ns }))
+        1 => [number(), number(), number(), number()].prop_map(|[thread_ns, process_ns, byte_ns, large_byte_ns]| {
+            Step::Observe(Event::Calibrated(Costs { thread_ns, process_ns, byte_ns, large_byte_ns }))
         }),
     ]
 }
@@ -62,7 +64,7 @@ fn is_sound(decision: &Decision) -> bool {
 fn observe(policy: &mut Adaptive, placement: Placement, service_ns: f64, bytes: f64) -> bool {
     let class = Class { job: 0, size: 0 };
     let (bytes_in, bytes_out) = (bytes, bytes / 2.0);
-    let ran = Ran { class, placement, service_ns, bytes_in, bytes_out, tasks: 1.0 };
+    let ran = Ran { class, placement, service_ns, bytes_in, bytes_out, tasks: 1.0, over_ns: None };
     policy.observe(&Event::Ran(ran), Duration::ZERO)
 }
 
@@ -206,6 +208,7 @@ fn a_hundred_thousand_classes_do_not_grow_without_bound() {
             bytes_in: 10.0,
             bytes_out: 0.0,
             tasks: 1.0,
+            over_ns: None,
         };
         policy.observe(&Event::Ran(ran), Duration::ZERO);
         assert!(policy.classes() <= 4096);

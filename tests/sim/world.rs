@@ -14,12 +14,16 @@ pub(crate) struct Machine {
 }
 
 /// What the research assumed.
-pub(crate) const RESEARCH: Machine =
-    Machine { cores: 8, costs: Costs { thread_ns: 3000.0, process_ns: 12_000.0, byte_ns: 0.5 } };
+pub(crate) const RESEARCH: Machine = Machine {
+    cores: 8,
+    costs: Costs { thread_ns: 3000.0, process_ns: 12_000.0, byte_ns: 0.5, large_byte_ns: 0.5 },
+};
 
 /// What an engine measured on two cores of a virtual machine (`engine/src/engine/calibrate.rs`).
-pub(crate) const THIS_KIND: Machine =
-    Machine { cores: 2, costs: Costs { thread_ns: 340.0, process_ns: 640.0, byte_ns: 0.16 } };
+pub(crate) const THIS_KIND: Machine = Machine {
+    cores: 2,
+    costs: Costs { thread_ns: 340.0, process_ns: 640.0, byte_ns: 0.16, large_byte_ns: 0.16 },
+};
 
 /// One task to run.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +136,7 @@ pub(crate) fn run(machine: &Machine, jobs: &[Job], mode: Mode) -> Outcome {
                 bytes_in: job.bytes,
                 bytes_out: 0.0,
                 tasks: 1.0,
+                over_ns: None,
             };
             running.push(Reverse(Running { ends: now + over + service, number, ran, contends }));
         }

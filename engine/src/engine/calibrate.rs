@@ -22,12 +22,15 @@ use crate::task::Task;
 const TASKS: usize = 512;
 const BATCHES: usize = 8;
 /// What is above this is somebody else's work (a slow machine has a tenth of it).
-const PLAUSIBLE: Costs = Costs { thread_ns: 3000.0, process_ns: 10_000.0, byte_ns: 2.0 };
+const PLAUSIBLE: Costs =
+    Costs { thread_ns: 3000.0, process_ns: 10_000.0, byte_ns: 2.0, large_byte_ns: 8.0 };
 /// How often, and after how long, that is tried again.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Long enough to be more than noise, short enough for a block of the arena.
 const BYTES: usize = 256 << 10;
+/// Too long for one.
+const LARGE_BYTES: usize = 2 << 20;
 /// The first echo starts a worker; a machine that needs longer is not measured.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -44,15 +47,15 @@ impl Shared {
             for _ in 0..TRIES {
                 let Some(costs) = measure(&shared) else { return };
                 least = least_of(least, costs);
+                let Some(shared) = shared.upgrade() else { return };
+                tracing::debug!(target: "amphi", ?costs, ?least, "dispatch was measured");
+                shared.scheduler.calibrated(least);
+                drop(shared);
                 if costs.thread_ns < PLAUSIBLE.thread_ns && costs.process_ns < PLAUSIBLE.process_ns
                 {
-                    break;
+                    return;
                 }
                 std::thread::park_timeout(PAUSE);
-            }
-            if let Some(shared) = shared.upgrade() {
-                tracing::debug!(target: "amphi", ?least, "dispatch was measured");
-                shared.scheduler.calibrated(least);
             }
         };
         // Without it every open task runs on a thread, which is where they start.
@@ -65,6 +68,7 @@ fn least_of(left: Costs, right: Costs) -> Costs {
         thread_ns: left.thread_ns.min(right.thread_ns),
         process_ns: left.process_ns.min(right.process_ns),
         byte_ns: left.byte_ns.min(right.byte_ns),
+        large_byte_ns: left.large_byte_ns.min(right.large_byte_ns),
     }
 }
 
@@ -108,12 +112,17 @@ fn least(shared: &Weak<Shared>, place: Placement, bytes: &Bytes, count: usize) -
 
 /// `None`: the engine ends, or no worker can be had.
 fn measure(shared: &Weak<Shared>) -> Option<Costs> {
-    let (empty, long) = (Bytes::new(), Bytes::from(vec![0; BYTES]));
+    let zeros = |count| Bytes::from(vec![0; count]);
+    let (empty, long, large) = (Bytes::new(), zeros(BYTES), zeros(LARGE_BYTES));
     take(submit(shared, Placement::Process, &empty)?)?;
     let process_ns = least(shared, Placement::Process, &empty, TASKS)?;
     let thread_ns = least(shared, Placement::Thread, &empty, TASKS)?;
-    let echoed = least(shared, Placement::Process, &long, 4)?;
     // Of the four copies of an echo the worker makes two, which its own time holds.
-    let byte_ns = ((echoed - process_ns) / (2 * BYTES) as f64 / 2.0).max(0.0);
-    Some(Costs { thread_ns, process_ns: process_ns.max(thread_ns), byte_ns })
+    let byte_ns = |bytes: &Bytes, count| {
+        let echoed = least(shared, Placement::Process, bytes, count)?;
+        Some(((echoed - process_ns) / (2 * bytes.len()) as f64 / 2.0).max(0.0))
+    };
+    let (byte_ns, large_byte_ns) = (byte_ns(&long, 4)?, byte_ns(&large, 1)?);
+    let process_ns = process_ns.max(thread_ns);
+    Some(Costs { thread_ns, process_ns, byte_ns, large_byte_ns })
 }

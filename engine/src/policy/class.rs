@@ -23,6 +23,15 @@ const WINDOW_FACTOR_MAX: f64 = 16.0;
 /// So many of the last 32 samples surprise: this is another class than it was.
 const SURPRISES_MAX: u32 = 16;
 
+/// Samples of dispatch that are trusted more than the machine's costs.
+const OVERS_MIN: u64 = 4;
+/// So many tasks after a change of place meet cold lanes.
+const COLD: u32 = 8;
+/// About so many probes, and what dispatch once cost is forgotten.
+const OVER_FORGOTTEN: f64 = 64.0;
+/// A sample of dispatch counts for so many times the service time at most.
+const OVER_MAX: f64 = 4.0;
+
 /// Log service times of one place.
 #[derive(Debug, Clone, Copy, Default)]
 struct Series {
@@ -82,6 +91,11 @@ pub(super) struct Account {
     /// Tasks until the next probe, and the gap after it.
     until_probe: u32,
     gap: u32,
+    /// What dispatch through a worker has cost, smoothed, in ns, and how many samples of it there
+    /// were.
+    over_ns: f64,
+    overs: u64,
+    since_flip: u32,
     /// Smoothed bytes in and out of a task.
     bytes_in: f64,
     bytes_out: f64,
@@ -106,6 +120,9 @@ impl Account {
             // The first sample here is dropped, too.
             until_probe: tuning.gap.0 + 1,
             gap: tuning.gap.0,
+            over_ns: 0.0,
+            overs: 0,
+            since_flip: 0,
             bytes_in: 0.0,
             bytes_out: 0.0,
             core_ns: 0.0,
@@ -144,8 +161,13 @@ impl Account {
         }
     }
 
+    /// What dispatch through a worker costs: as measured of this class, else by the machine's
+    /// costs. Never less than with empty jobs and no bytes.
     fn process_over(&self, costs: &Costs) -> f64 {
-        costs.process_ns + costs.byte_ns * (self.bytes_in + self.bytes_out)
+        if self.overs >= OVERS_MIN {
+            return self.over_ns.max(costs.process_ns);
+        }
+        costs.process_ns + costs.bytes_ns(self.bytes_in) + costs.bytes_ns(self.bytes_out)
     }
 
     /// What a task of the place where they go costs typically.
@@ -188,6 +210,7 @@ impl Account {
         smooth(&mut self.bytes_in, clamp(ran.bytes_in, 0.0), self.thread.seen + self.process.seen);
         if !on_thread {
             smooth(&mut self.bytes_out, clamp(ran.bytes_out, 0.0), self.process.seen);
+            self.note_over(ran.over_ns, service, costs);
         }
         let over = if on_thread { costs.thread_ns } else { self.process_over(costs) };
         self.core_ns = (self.core_ns + (service + over) * tasks).min(1e18);
@@ -200,6 +223,23 @@ impl Account {
         }
         self.note(on_thread, service.ln());
         self.compare(costs, tuning)
+    }
+
+    /// What dispatch costs is learnt while tasks go to workers: those of a probe meet a lane that
+    /// is cold. It is remembered when they no longer do, and slowly forgotten.
+    fn note_over(&mut self, over_ns: Option<f64>, service: f64, costs: &Costs) {
+        if self.place != Placement::Process {
+            self.over_ns += (costs.process_ns - self.over_ns) / OVER_FORGOTTEN;
+            return;
+        }
+        let Some(over) = over_ns.filter(|over| over.is_finite()) else { return };
+        self.since_flip = self.since_flip.saturating_add(1);
+        if self.since_flip > COLD {
+            // One preemption must not hide hundreds of others.
+            let bound = OVER_MAX * service.max(costs.process_ns);
+            smooth(&mut self.over_ns, over.clamp(-bound, bound), self.overs);
+            self.overs += 1;
+        }
     }
 
     /// A class whose samples are no longer like what is known of it begins anew.
@@ -241,6 +281,7 @@ impl Account {
             _ => Placement::Process,
         };
         self.flips = self.flips.saturating_add(1);
+        self.since_flip = 0;
         (self.streak, self.until_probe, self.gap) = (0, tuning.gap.0, tuning.gap.0);
         true
     }

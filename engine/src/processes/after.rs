@@ -44,6 +44,8 @@ pub(super) struct Finished {
     /// How long it ran, in ns, and the bytes of its output.
     pub(super) run_ns: u64,
     pub(super) bytes: u64,
+    /// Its share of the time in which its lane kept a core for no job, in ns, if that is known.
+    pub(super) over_ns: Option<f64>,
     pub(super) seat: u32,
     pub(super) generation: u64,
 }
@@ -87,6 +89,12 @@ impl After {
 
     pub(super) fn finish(&mut self, finished: Finished) {
         self.finished.push(finished);
+    }
+
+    /// The tasks that finished last.
+    pub(super) fn last_finished(&mut self, count: usize) -> &mut [Finished] {
+        let all = self.finished.len();
+        &mut self.finished[all.saturating_sub(count)..]
     }
 
     pub(super) fn fail(&mut self, task: Shared, failure: Failure) {
@@ -189,7 +197,13 @@ fn observe(pool: &Processes, finished: &Finished) {
     if let Some(tasks) = core.measure.weight() {
         pool.scheduler.travelled(core, finished.run_ns);
         let ns = finished.run_ns.saturating_add(core.encode_ns());
-        let sample = Sample { tasks, stands_for: 1.0, bytes_out: finished.bytes, is_odd: false };
+        let sample = Sample {
+            tasks,
+            stands_for: 1.0,
+            bytes_out: finished.bytes,
+            over_ns: finished.over_ns,
+            is_odd: false,
+        };
         pool.scheduler.ran(core, Placement::Process, ns, sample);
     }
 }

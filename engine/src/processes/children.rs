@@ -104,6 +104,7 @@ impl Processes {
             self.take_back_others(inner, index, u64::MAX);
         } else if !std::mem::replace(&mut seat.has_token, true) {
             self.budget.take_anyway();
+            seat.occupied.begin(None);
         }
     }
 

@@ -134,7 +134,9 @@ impl Processes {
                 return Choice::Wait;
             }
             if seat.has_token || self.budget.take_or_wait(&self.appetite) {
-                seat.has_token = true;
+                if !std::mem::replace(&mut seat.has_token, true) {
+                    seat.occupied.begin(predicted);
+                }
                 return Choice::Seat(index);
             }
         } else {

@@ -38,7 +38,7 @@ impl Processes {
         if link.host.in_flight() == 0 {
             return;
         }
-        let mut finished = 0;
+        let mut finished = 0_usize;
         loop {
             // No reference count is touched on this way: a locked instruction would wait for the
             // stores to lines that the worker holds.
@@ -67,13 +67,12 @@ impl Processes {
         if !link.requests.is_empty() || link.waits != link.is_waiting {
             self.take_requests(inner, index, after);
         }
-        let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut())
-        else {
-            return;
-        };
+        let Some(seat) = inner.seats.get_mut(index as usize) else { return };
+        let Some(link) = &mut seat.link else { return };
         if finished > 0 {
+            seat.occupied.harvested(after.last_finished(finished));
             let first = link.finished == 0;
-            link.finished += finished;
+            link.finished += finished as u64;
             if first {
                 inner.restarts.succeeded();
             }
@@ -120,6 +119,7 @@ impl Processes {
             kind: done.kind,
             source,
             run_ns: done.run_ns,
+            over_ns: None,
             bytes,
             seat: seat.0,
             generation: seat.1,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use amphi_protocol::{ARENA_OFFSET, Block, RSP_ARENA_OFFSET, Req, Rsp, state_word_index};
 
 use super::link::Link;
+use super::occupied::Occupied;
 use super::pool::Shared;
 use super::queue::Need;
 use crate::sys::doorbell::futex_wake;
@@ -18,6 +19,8 @@ pub(super) struct Seat {
     pub(super) state: SeatState,
     pub(super) link: Option<Link>,
     pub(super) has_token: bool,
+    /// How it has used the core.
+    pub(super) occupied: Occupied,
     /// Which kind of worker holds it, or is to.
     pub(super) kind: u16,
 }

@@ -17,11 +17,17 @@ impl Overhead {
     pub fn new() -> Self {
         let scheduler = Scheduler::new(Box::new(Adaptive::new()), vec!["job"]);
         let class = Class::of(0, 64);
-        scheduler.calibrated(Costs { thread_ns: 200.0, process_ns: 600.0, byte_ns: 0.1 });
+        scheduler.calibrated(Costs {
+            thread_ns: 200.0,
+            process_ns: 600.0,
+            byte_ns: 0.1,
+            large_byte_ns: 0.1,
+        });
         for (placement, count) in [(Placement::Thread, 200), (Placement::Process, 40)] {
             for _ in 0..count {
                 let (service_ns, bytes_in, bytes_out, tasks) = (90e3, 64.0, 0.0, 1.0);
-                let ran = Ran { class, placement, service_ns, bytes_in, bytes_out, tasks };
+                let over_ns = None;
+                let ran = Ran { class, placement, service_ns, bytes_in, bytes_out, tasks, over_ns };
                 scheduler.with_policy(|policy, now| policy.observe(&Event::Ran(ran), now));
             }
         }

@@ -121,19 +121,22 @@ impl Threads {
             self.scheduler.settled(core, settled);
             return self.give_key(core);
         };
-        let free = self.budget.free();
-        let before = core.key.as_ref().map_or(1.0, |gate| gate.stands_for(free));
+        let before = self.stands_for(core);
         let begun = clock::now();
         self.scheduler.waited(core, Placement::Thread, begun);
         let (settled, is_odd) = self.budget.hold(|| run_in_span(task, cx));
         self.scheduler.settled(core, settled);
         let ns = clock::ns_since(begun);
-        let free = self.budget.free();
-        let after = core.key.as_ref().map_or(1.0, |gate| gate.stands_for(free));
-        let stands_for = f64::midpoint(before, after);
+        let stands_for = f64::midpoint(before, self.stands_for(core));
         self.give_key(core);
-        let sample = Sample { tasks, stands_for, bytes_out: 0, is_odd };
+        let sample = Sample { tasks, stands_for, bytes_out: 0, over_ns: None, is_odd };
         self.scheduler.ran(core, Placement::Thread, ns, sample);
+    }
+
+    /// How many cores a task on a thread keeps busy, or idle by its key.
+    fn stands_for(&self, core: &Core) -> f64 {
+        let Some(gate) = &core.key else { return 1.0 };
+        gate.stands_for(self.budget.free(), self.room.waiting_tasks())
     }
 
     pub(super) fn give_key(&self, core: &Core) {
