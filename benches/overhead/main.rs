@@ -11,7 +11,6 @@ use amphi_benches::{Row, Table, json, machine};
 use criterion::Criterion;
 
 fn ran(class: Class, placement: Placement) -> Event {
-    let over_ns: Option<f64> = None;
     let (service_ns, bytes_in, bytes_out, tasks) = (90e3, 64.0, 0.0, 1.0);
     Event::Ran(Ran { class, placement, service_ns, bytes_in, bytes_out, tasks, over_ns: None })
 }

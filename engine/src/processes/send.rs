@@ -194,9 +194,7 @@ impl Processes {
             bytes if bytes > OUTPUT_INLINE as u64 => link.outputs.allocate(bytes),
             _ => None,
         };
-        let grant = output
-            .as_ref()
-            .map_or(Grant::NONE, |block| Grant { offset: block.offset, capacity: block.capacity });
+        let grant = output.as_ref().map_or(Grant::NONE, grant_of);
         let context = context_of(core);
         let mut published = None;
         let mut publish = |input: Input<'_>| {
@@ -255,6 +253,10 @@ impl Processes {
         }
         Sent::Yes
     }
+}
+
+const fn grant_of(block: &Block) -> Grant {
+    Grant { offset: block.offset, capacity: block.capacity }
 }
 
 /// What the task hands on to those that it submits.
