@@ -16,6 +16,7 @@ amphi::app!(app);
 fn app() -> App {
     App::new()
         .function("double", double)
+        .job::<Rest>()
         .function("hang", hang)
         .function("flood", flood)
         .function("leave_child", leave_child)
@@ -24,6 +25,23 @@ fn app() -> App {
         .preload(preload)
         .each_process(each_process)
         .include(logs::jobs)
+}
+
+/// Returns at once, on a thread for those that do not.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Rest(u64);
+
+impl amphi::Job for Rest {
+    type Output = u64;
+    type Error = Error;
+
+    fn spec() -> amphi::Spec {
+        amphi::Spec::new().blocking()
+    }
+
+    fn run(self, _cx: &amphi::Ctx) -> Result<u64, Error> {
+        Ok(self.0)
+    }
 }
 
 fn double(x: u64) -> Result<u64, Error> {
@@ -126,6 +144,8 @@ fn main() {
     }
     if mode == "threadless" {
         let engine = app().engine().place(Placement::Thread).cores(1).start().expect("no need");
+        let rested = engine.run(Rest(1)).map_err(|error| error.to_string());
+        say(&format!("blocking {rested:?}"));
         return once(&engine);
     }
     let mut builder = app().engine().place(Placement::Process).cores(2);

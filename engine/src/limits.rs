@@ -7,6 +7,10 @@ use std::time::Duration;
 /// noticed within memory bounds.
 pub(crate) const QUEUE_DEFAULT: usize = 16 * 1024;
 
+/// Threads for jobs that mostly wait, unless `EngineBuilder::blocking_threads` says otherwise: more
+/// than most programs have waits under way, and few enough for a machine's smallest limits.
+pub(crate) const BLOCKING_THREADS_DEFAULT: usize = 64;
+
 /// The largest encoded input or output, unless `EngineBuilder::payload_bytes_max` says otherwise.
 pub(crate) const PAYLOAD_BYTES_MAX_DEFAULT: u64 = 1 << 30;
 

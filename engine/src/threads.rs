@@ -16,6 +16,7 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 use parking_lot::{Condvar, Mutex};
 
+use self::blocking::Blocking;
 use self::queue::Queue;
 use self::sleep::Sleep;
 use crate::budget::{Appetite, Budget, TokenUser};
@@ -28,8 +29,9 @@ use crate::policy::Placement;
 use crate::room::Room;
 use crate::scheduler::Scheduler;
 use crate::sys::clock;
-use crate::task::{AnyTask, Port};
+use crate::task::{AnyTask, Core, Port};
 
+mod blocking;
 mod help;
 mod place;
 mod queue;
@@ -62,6 +64,8 @@ pub(crate) struct Threads {
     room: Arc<Room>,
     home: Arc<Home>,
     scheduler: Arc<Scheduler>,
+    /// Where tasks go that mostly wait.
+    blocking: Arc<Blocking>,
     /// The way of a task that turns out to be bound for a process.
     port: OnceLock<Weak<dyn Port>>,
     /// What each thread runs, so that closing the engine can settle it.
@@ -77,13 +81,17 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// A pool of as many threads as the budget has cores. They are started by the first task.
+    /// A pool of as many threads as the budget has cores, and beside it at most `blocking` threads
+    /// for tasks that mostly wait. They are started by the first task.
     pub(crate) fn new(
         budget: Arc<Budget>,
         room: Arc<Room>,
         home: Arc<Home>,
         scheduler: Arc<Scheduler>,
+        blocking: usize,
     ) -> Arc<Self> {
+        let parts = (Arc::clone(&room), Arc::clone(&home), Arc::clone(&scheduler));
+        let blocking = Blocking::new(blocking, blocking::IDLE, parts.0, parts.1, parts.2);
         let count = budget.cores();
         let parkers: Vec<Parker> = (0..count).map(|_| Parker::new()).collect();
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
@@ -96,6 +104,7 @@ impl Threads {
             room,
             home,
             scheduler,
+            blocking,
             port: OnceLock::new(),
             current: (0..count).map(|_| Mutex::new(None)).collect(),
             starting: Mutex::new(Some(parkers)),
@@ -110,6 +119,7 @@ impl Threads {
 
     /// Before the first task.
     pub(crate) fn set_port(&self, port: Weak<dyn Port>) {
+        self.blocking.set_port(Weak::clone(&port));
         let _ = self.port.set(port);
     }
 
@@ -121,6 +131,9 @@ impl Threads {
     /// the task is told at once.
     #[inline]
     pub(crate) fn push(self: &Arc<Self>, task: Shared) {
+        if task.core().blocking {
+            return self.blocking.push(task);
+        }
         if !self.is_started.load(Ordering::Relaxed) && !self.start() {
             if task.core().claim() {
                 self.room.leave(task.core());
@@ -239,7 +252,10 @@ impl Threads {
 
     /// A task that waits in the queue was claimed by its handle. Its entry is dropped when it is
     /// popped, or as soon as such entries are the greater part: a queue is bounded by its tasks.
-    pub(crate) fn forget_one(&self) {
+    pub(crate) fn forget_one(&self, core: &Core) {
+        if core.blocking {
+            return self.blocking.forget_one();
+        }
         let forgotten = self.forgotten.fetch_add(1, Ordering::Relaxed) + 1;
         if forgotten <= FORGOTTEN_MAX || 2 * forgotten <= self.queue.len() {
             return;
@@ -268,6 +284,7 @@ impl Threads {
     /// Lets the threads end once the queue is empty, and waits for them until `deadline`.
     /// Returns false where some still run.
     pub(crate) fn close(&self, deadline: Duration) -> bool {
+        self.blocking.begin_close();
         self.is_closing.store(true, Ordering::Relaxed);
         self.starting.lock().take();
         self.sleep.wake_all();
@@ -282,7 +299,8 @@ impl Threads {
             self.all_ended.wait_for(&mut alive, left.min(Duration::from_millis(10)));
             self.sleep.wake_all();
         }
-        true
+        drop(alive);
+        self.blocking.close(deadline)
     }
 
     /// Every task that no thread has started, and those that threads are running: for settling
@@ -307,7 +325,8 @@ impl Threads {
         });
         let own = self.own_index();
         let others = self.current.iter().enumerate().filter(|(index, _)| Some(*index) != own);
-        let running = others.filter_map(|(_, current)| current.lock().clone()).collect();
+        let mut running = others.filter_map(|(_, current)| current.lock().clone()).collect();
+        self.blocking.abandon(&mut waiting, &mut running);
         (waiting, running)
     }
 
@@ -317,9 +336,14 @@ impl Threads {
         (pool == std::ptr::from_ref(self).addr()).then_some(index)
     }
 
-    /// The calling thread runs a job, under a token of this pool's budget.
+    /// The calling thread runs a job, under a token of this pool's budget or beside it.
     pub(crate) fn is_in_job(&self) -> bool {
-        self.budget.is_held_here()
+        self.budget.is_held_here() || self.is_beside()
+    }
+
+    /// The calling thread runs a job that keeps no core busy.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.blocking.is_own_thread()
     }
 
     pub(crate) fn cores(&self) -> usize {

@@ -368,7 +368,8 @@ fn a_host_that_gets_no_thread_is_told() {
     command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
     command.args(["prlimit", "--nproc=1"]).arg(&copy).arg("threadless");
     let said = run(&mut command);
-    assert!(said.starts_with("error the engine has no thread"), "{said}");
+    assert!(said.starts_with("blocking Err(\"the engine has no thread"), "{said}");
+    assert!(said.contains("\nerror the engine has no thread"), "{said}");
     std::fs::remove_file(&copy).unwrap();
 }
 

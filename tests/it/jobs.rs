@@ -23,6 +23,7 @@ pub(crate) fn app() -> App {
         .job::<Relay>()
         .include(crate::children::jobs)
         .include(crate::life::jobs)
+        .include(crate::blocking::jobs)
         .function("add", add)
         .include(crate::chores::jobs)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))

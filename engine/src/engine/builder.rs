@@ -10,7 +10,8 @@ use crate::budget::Budget;
 use crate::error::StartError;
 use crate::home::{Home, Role};
 use crate::limits::{
-    CORES_MAX, Life, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT, START_TIMEOUT_DEFAULT, Terms,
+    BLOCKING_THREADS_DEFAULT, CORES_MAX, Life, Limits, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT,
+    START_TIMEOUT_DEFAULT, Terms,
 };
 use crate::policy::{Adaptive, Placement, Policy};
 use crate::processes::Processes;
@@ -35,6 +36,7 @@ pub struct EngineBuilder {
     policy: Option<Box<dyn Policy>>,
     cores: Option<usize>,
     queue: usize,
+    blocking: usize,
     terms: Terms,
 }
 
@@ -47,6 +49,7 @@ impl EngineBuilder {
             policy: None,
             cores: None,
             queue: QUEUE_DEFAULT,
+            blocking: BLOCKING_THREADS_DEFAULT,
             terms: Terms {
                 limits: Limits::new(),
                 payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
@@ -87,6 +90,17 @@ impl EngineBuilder {
     /// `start` refuses 0.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
+        self
+    }
+
+    /// How many tasks of jobs that mostly wait ([`Spec::blocking`](crate::Spec::blocking)) run at a
+    /// time (64 unless set), each on a thread of its own that keeps no core busy. Further ones
+    /// wait in the queue. A thread is started when a task needs one, and ends when it has had
+    /// nothing to do for about ten seconds. `start` refuses 0.
+    ///
+    /// Blocking tasks that wait for each other need as many threads as wait at once.
+    pub fn blocking_threads(mut self, count: usize) -> Self {
+        self.blocking = count;
         self
     }
 
@@ -169,6 +183,11 @@ impl EngineBuilder {
         if self.queue == 0 {
             return Err(StartError::setting("queue(0) accepts no task; give it room for one"));
         }
+        if self.blocking == 0 {
+            return Err(StartError::setting(
+                "blocking_threads(0) runs no blocking job; give them one thread at least",
+            ));
+        }
         if self.terms.workers.as_ref().is_some_and(|count| count.is_empty() || *count.end() == 0) {
             return Err(StartError::setting(
                 "workers(..) needs a range that is not empty and ends with 1 or more; use \
@@ -187,7 +206,7 @@ impl EngineBuilder {
         }
 
         let policy = self.policy.unwrap_or_else(|| Box::new(Adaptive::new()));
-        let parts = Parts::new(&home, budget, self.queue, policy);
+        let parts = Parts::new(&home, budget, self.queue, self.blocking, policy);
         let wants_processes =
             self.place != Placement::Thread || environment == Some(Placement::Process);
         let processes = if wants_processes && cfg!(target_os = "linux") {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use super::Shared;
 use crate::budget::Budget;
 use crate::home::Home;
-use crate::limits::{PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
+use crate::limits::{BLOCKING_THREADS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
 use crate::policy::{Adaptive, Placement, Policy};
 use crate::room::Room;
 use crate::scheduler::Scheduler;
@@ -28,6 +28,7 @@ impl Parts {
         home: &Arc<Home>,
         budget: Arc<Budget>,
         queue: usize,
+        blocking: usize,
         policy: Box<dyn Policy>,
     ) -> Self {
         let room = Arc::new(Room::new(queue));
@@ -37,6 +38,7 @@ impl Parts {
             Arc::clone(&room),
             Arc::clone(home),
             Arc::clone(&scheduler),
+            blocking,
         );
         Self { home: Arc::clone(home), budget, room, scheduler, threads }
     }
@@ -80,7 +82,8 @@ impl Shared {
         budget: Arc<Budget>,
         host: Option<Arc<dyn ProcessSide>>,
     ) -> Arc<Self> {
-        let parts = Parts::new(home, budget, QUEUE_DEFAULT, Box::new(Adaptive::new()));
+        let policy = Box::new(Adaptive::new());
+        let parts = Parts::new(home, budget, QUEUE_DEFAULT, BLOCKING_THREADS_DEFAULT, policy);
         let ways = Ways {
             processes: host,
             in_worker: true,

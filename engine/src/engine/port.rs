@@ -23,7 +23,8 @@ impl Port for Shared {
 
     fn while_waiting(&self, wait: &mut dyn FnMut()) {
         match &self.processes {
-            Some(processes) if self.in_worker => {
+            // Of a worker's core only a job that keeps it busy can let go.
+            Some(processes) if self.in_worker && !self.threads.is_beside() => {
                 processes.waits(true);
                 self.threads.while_waiting(wait);
                 processes.waits(false);
@@ -37,7 +38,7 @@ impl Port for Shared {
         match &self.processes {
             Some(processes) if core.is_with_processes() => processes.forget_one(),
             _ => {
-                self.threads.forget_one();
+                self.threads.forget_one(core);
                 // It may have queued tasks anew beside the engine's end, as a submission may.
                 if self.has_ended.load(Ordering::Relaxed) {
                     self.cancel_late();

@@ -16,7 +16,8 @@ impl Threads {
         if may_run && core.is_waiting() && core.may_start_on_a_thread() {
             self.run_unstarted(core, share);
         }
-        if self.budget.cores() == 1 {
+        // One that mostly waits is not worth looking at.
+        if self.budget.cores() == 1 || core.blocking {
             return;
         }
         for round in 1..=JOIN_ROUNDS {

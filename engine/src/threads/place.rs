@@ -148,7 +148,7 @@ impl Threads {
 
 /// Runs a task in a span of its own, where the host's subscriber hears of such: one load otherwise.
 #[inline]
-fn run_in_span(task: &Shared, cx: &Ctx) -> (Settled, bool) {
+pub(super) fn run_in_span(task: &Shared, cx: &Ctx) -> (Settled, bool) {
     let job = task.core().name;
     let span = tracing::debug_span!(target: "amphi", "task", job, placement = "thread");
     span.in_scope(|| task.run_here(cx))
