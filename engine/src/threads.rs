@@ -73,6 +73,8 @@ pub(crate) struct Threads {
     starting: Mutex<Option<Vec<Parker>>>,
     is_started: AtomicBool,
     is_closing: AtomicBool,
+    /// What waits is cancelled, and nobody runs what comes later.
+    is_over: AtomicBool,
     /// Entries of the queue, at most, whose task its handle has claimed.
     forgotten: AtomicUsize,
     sweeping: Mutex<()>,
@@ -110,6 +112,7 @@ impl Threads {
             starting: Mutex::new(Some(parkers)),
             is_started: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             forgotten: AtomicUsize::new(0),
             sweeping: Mutex::new(()),
             alive: Mutex::new(0),
@@ -306,6 +309,10 @@ impl Threads {
     /// Every task that no thread has started, and those that threads are running: for settling
     /// them when the engine ends.
     pub(crate) fn abandon(&self) -> (Vec<Shared>, Vec<Shared>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `has_key`: a task that is handed its key is seen here, or its
+        // giver sees that nobody is left to run it.
+        fence(Ordering::SeqCst);
         let mut waiting = Vec::new();
         let me: Weak<dyn KeyUser> = self.me.clone();
         while let Some(task) = self.queue.pop() {
@@ -355,8 +362,15 @@ impl KeyUser for Threads {
     fn has_key(&self, task: Shared) {
         task.core().set_has_key(true);
         self.queue.push_keyed(task);
-        // Pairs with the fences in `Sleep::sleep` (S3) and in `Shared::cancel_late`.
+        // Pairs with the fences in `Sleep::sleep` (S3), in `abandon` and in `Shared::cancel_late`.
         fence(Ordering::SeqCst);
+        if self.is_over.load(Ordering::Relaxed) {
+            // Other engines wait for the key, too.
+            for task in self.abandon().0 {
+                let settled = task.settle_failure(TaskError::Cancelled);
+                self.scheduler.settled(task.core(), settled);
+            }
+        }
         if !self.appetite.is_hungry() {
             self.sleep.notify();
         }

@@ -33,13 +33,15 @@ impl Processes {
         }
         for index in 0..inner.seats.len() {
             let seat = &mut inner.seats[index];
-            let Some(link) = &mut seat.link else { continue };
-            if !link.is_busy() && seat.has_token {
+            let (busy, leaves) = seat.link.as_ref().map_or((false, false), |link| {
+                (link.is_busy(), link.worn || link.retiring)
+            });
+            if seat.has_token && !busy {
                 seat.has_token = false;
                 after.tokens += 1;
                 inner.wanted_since = None;
             }
-            if link.worn || link.retiring {
+            if leaves {
                 self.wear_out(inner, index, after);
             }
         }
