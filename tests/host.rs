@@ -1,11 +1,13 @@
 //! A program of its own for faults that concern a whole host: it is started, limited, replaced and
-//! killed by `it/hosts.rs`. It prints one line a fact and ends with `done`.
+//! killed by `it/hosts.rs` and its neighbours. It prints one line a fact and ends with `done`.
 
 use std::io::Write;
 use std::time::Duration;
 
 use amphi::{App, Engine, Error, Placement, Setup};
 
+#[path = "host/audit.rs"]
+mod audit;
 #[path = "host/lines.rs"]
 mod lines;
 #[path = "host/logs.rs"]
@@ -25,6 +27,7 @@ fn app() -> App {
         .preload(preload)
         .each_process(each_process)
         .include(logs::jobs)
+        .include(audit::jobs)
 }
 
 /// Returns at once, on a thread for those that do not.
@@ -153,6 +156,9 @@ fn main() {
         let ms = text.parse().expect("a number of milliseconds");
         builder = builder.start_timeout(Duration::from_millis(ms));
     }
+    if mode == "audit" {
+        builder = builder.place(Placement::Auto);
+    }
     let engine = match builder.start() {
         Ok(engine) => engine,
         Err(error) => {
@@ -183,6 +189,7 @@ fn main() {
         "starved" => starve(&engine),
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),
+        "audit" => audit::main(engine),
         "where" => {
             let task = engine.call(double, 21);
             let shown = task.explain();

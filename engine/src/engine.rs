@@ -15,6 +15,7 @@ pub use self::options::TaskBuilder;
 pub use self::scope::{Scope, ScopedTask};
 pub use self::shutdown::Report;
 
+mod audit;
 mod builder;
 mod calibrate;
 mod children;

@@ -27,6 +27,13 @@
 //! Two environment variables need no change of code: `AMPHI_PLACE` says where tasks go
 //! ([`Placement`]), `AMPHI_CORES` how many cores they keep busy ([`EngineBuilder::cores`]).
 //!
+//! A third one finds jobs that come to something else in a worker than on a thread: with
+//! `AMPHI_AUDIT=1` every task whose place is open runs in both, from its encoded input, and the
+//! encoded outcomes are compared. The handle has the thread's. A difference is an error event of
+//! `tracing`, a line on standard error that names the job and says what to do, and a count
+//! ([`Stats::audit_mismatches`]). It is for tests: jobs run twice, with all that they do. A program
+//! that ends waits up to ten seconds for what is still to be compared.
+//!
 //! Reading order: [`Engine`], then one task followed: `engine.rs`, `task.rs`, `threads.rs`,
 //! `processes.rs` and back.
 

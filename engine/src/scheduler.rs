@@ -298,8 +298,9 @@ impl Scheduler {
         }
     }
 
+    /// The job has ended workers lately.
     #[inline]
-    fn crashes_rule(&self, job: u32) -> bool {
+    pub(crate) fn crashes_rule(&self, job: u32) -> bool {
         self.crashes.get(job as usize).is_some_and(|crashes| crashes.forbid_threads(clock::now))
     }
 

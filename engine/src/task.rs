@@ -30,6 +30,7 @@ pub(crate) use self::mail::{Wakes, encode as encode_message};
 pub use self::messages::Messages;
 pub(crate) use self::retry::Retry;
 pub(crate) use self::side::ProcessSide;
+pub(crate) use self::witness::{Ended, Witness};
 
 mod cell;
 mod controls;
@@ -40,6 +41,7 @@ mod member;
 mod messages;
 mod retry;
 mod side;
+mod witness;
 
 /// What queues, threads and lanes see of a task, whatever its types.
 pub(crate) trait AnyTask: crate::ctx::Signals {

@@ -2,6 +2,7 @@
 //! in real processes.
 
 mod jobs;
+mod audit;
 mod blocking;
 mod children;
 mod chores;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::parts::{Parts, Ways};
 use super::shutdown::Last;
-use super::{Engine, Shared};
+use super::{Engine, Shared, audit};
 use crate::budget::Budget;
 use crate::error::StartError;
 use crate::home::{Home, Role};
@@ -179,6 +179,7 @@ impl EngineBuilder {
         }
         let home = self.home?;
         let environment = placement_from_environment()?;
+        let audit = audit::is_asked_for()?;
         let budget = budget(self.cores)?;
         if self.queue == 0 {
             return Err(StartError::setting("queue(0) accepts no task; give it room for one"));
@@ -224,6 +225,7 @@ impl EngineBuilder {
             default: self.place,
             environment,
             payload_bytes_max: self.terms.payload_bytes_max,
+            audit,
         };
         let shared = Shared::new(parts, ways);
         shared.plant();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::Shared;
+use super::audit::Audits;
 use crate::budget::Budget;
 use crate::home::Home;
 use crate::limits::{BLOCKING_THREADS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, QUEUE_DEFAULT};
@@ -51,10 +52,13 @@ pub(super) struct Ways {
     pub(super) default: Placement,
     pub(super) environment: Option<Placement>,
     pub(super) payload_bytes_max: u64,
+    /// `AMPHI_AUDIT`.
+    pub(super) audit: bool,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts, ways: Ways) -> Arc<Self> {
+        let audits = Audits::new(ways.audit, ways.processes.is_some());
         let shared = Arc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
             home: parts.home,
@@ -64,6 +68,7 @@ impl Shared {
             processes: ways.processes,
             in_worker: ways.in_worker,
             clocks: Arc::default(),
+            audits,
             default: ways.default,
             environment: ways.environment,
             payload_bytes_max: ways.payload_bytes_max,
@@ -90,6 +95,7 @@ impl Shared {
             default: Placement::Thread,
             environment: None,
             payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
+            audit: false,
         };
         Self::new(parts, ways)
     }

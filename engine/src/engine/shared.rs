@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use super::audit::Audits;
 use super::clocks::{Clocks, OnAlarm};
 use super::options::Options;
 use crate::error::{Clock, Reason, TaskError};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     /// The engine is a worker's: its process side is the host.
     pub(super) in_worker: bool,
     pub(super) clocks: Arc<Clocks>,
+    pub(super) audits: Audits,
     pub(super) default: Placement,
     pub(super) environment: Option<Placement>,
     pub(super) payload_bytes_max: u64,
@@ -159,6 +161,7 @@ impl Shared {
         }
         match core.route.placement {
             Placement::Process => self.queue_for_process(&task),
+            Placement::Auto if self.audit(&task, run) => {}
             Placement::Auto => {
                 if self.scheduler.asks_for_calibration() {
                     self.calibrate();
@@ -230,7 +233,10 @@ impl Shared {
     pub(super) fn queue_again(&self, task: Arc<dyn AnyTask>) {
         match task.core().route.placement {
             Placement::Process => self.queue_for_process(&task),
-            Placement::Auto if self.scheduler.glance(task.core().class) == Placement::Process => {
+            Placement::Auto
+                if task.core().is_open()
+                    && self.scheduler.glance(task.core().class) == Placement::Process =>
+            {
                 if !self.try_process(&task) {
                     self.queue_for_thread(task, false);
                 }

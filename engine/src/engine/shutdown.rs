@@ -97,6 +97,7 @@ impl Shared {
             }
             self.threads.close(until);
         }
+        self.finish_audits();
         let until = sys::clock::now().saturating_add(patience);
         if let Some(processes) = &self.processes {
             cancelled += processes.end(patience);

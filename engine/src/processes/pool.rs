@@ -234,7 +234,8 @@ impl Processes {
             return self.scheduler.settled(task.core(), settled);
         }
         let queue = inner.queue.of(self.need(&task));
-        if task.core().is_private {
+        // One that is measured goes first, the shadow of one that is audited waits its turn.
+        if task.core().is_private && task.core().witness().is_none() {
             queue.push_front(task);
         } else {
             queue.push_back(task);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::mail::Mailbox;
 use super::retry::DEATHS_MAX;
-use super::{AnyTask, Core, Inherited, Settled, TypedTask, Waiter};
+use super::{AnyTask, Core, Ended, Inherited, Settled, TypedTask, Waiter};
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
 use crate::job::{Work, panic_message};
@@ -61,6 +61,15 @@ impl<W: Work> Body<W> {
             Self::Ready(_) | Self::Encoded(_) | Self::Away | Self::Taken => Outcome::Lost,
         }
     }
+
+    /// The same for a witness.
+    fn ended(&self) -> Ended {
+        let reply = match self {
+            Self::Replied(_, bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        Ended { outcome: self.kind(), reply }
+    }
 }
 
 impl<W: Work> Cell<W> {
@@ -79,6 +88,7 @@ impl<W: Work> Cell<W> {
     fn settle(&self, outcome: Body<W>) -> Settled {
         let Some(outcome) = self.try_again(self.by_clock(outcome)) else { return Settled::Again };
         let kind = outcome.kind();
+        let told = self.core.witness().map(|witness| (witness, outcome.ended()));
         let mut inner = self.inner.lock();
         if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
             return Settled::Before;
@@ -95,6 +105,9 @@ impl<W: Work> Cell<W> {
         }
         if let Some(mailbox) = mailbox {
             mailbox.close().wake();
+        }
+        if let Some((witness, ended)) = told {
+            witness.ended(&self.core, ended);
         }
         // After the wake: an input's Drop is user code and may take its time, or panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));

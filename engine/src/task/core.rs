@@ -12,7 +12,7 @@ use super::controls::{Controls, Priority};
 use super::mail::Mailbox;
 use super::measure::Measure;
 use super::retry::Retry;
-use super::{AnyTask, Progress, Settled};
+use super::{AnyTask, Progress, Settled, Witness};
 use crate::error::Clock;
 use crate::keys::{Gate, Held};
 use crate::outcome::Failure;
@@ -134,6 +134,8 @@ pub(crate) struct Core {
     total: AtomicU64,
     /// From the first message, or the first who asks for them, on.
     mailbox: OnceLock<Arc<Mailbox>>,
+    /// Who is told what it came to, beside its handle.
+    witness: OnceLock<Arc<dyn Witness>>,
     pub(crate) job: u32,
     pub(crate) name: &'static str,
     pub(crate) route: Route,
@@ -169,6 +171,7 @@ impl Core {
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             mailbox: OnceLock::new(),
+            witness: OnceLock::new(),
             job,
             name,
             route,
@@ -288,7 +291,8 @@ impl Core {
     pub(crate) fn forget_run(&self) {
         self.clear_seat();
         self.set_with_processes(false);
-        if self.is_auto() {
+        // One that is audited stays where its witness has put it.
+        if self.is_auto() && self.witness.get().is_none() {
             self.bind(Placement::Auto);
         }
     }
@@ -360,6 +364,15 @@ impl Core {
             NO_SEAT => None,
             seat => Some((seat, self.seq.load(Ordering::Relaxed))),
         }
+    }
+
+    /// Before it is queued.
+    pub(crate) fn set_witness(&self, witness: Arc<dyn Witness>) {
+        let _ = self.witness.set(witness);
+    }
+
+    pub(crate) fn witness(&self) -> Option<&Arc<dyn Witness>> {
+        self.witness.get()
     }
 
     /// Where its messages are, for whoever brings one.
