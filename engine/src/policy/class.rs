@@ -167,6 +167,11 @@ impl Account {
         if self.overs >= OVERS_MIN {
             return self.over_ns.max(costs.process_ns);
         }
+        self.least_over(costs)
+    }
+
+    /// What it costs at least.
+    fn least_over(&self, costs: &Costs) -> f64 {
         costs.process_ns + costs.bytes_ns(self.bytes_in) + costs.bytes_ns(self.bytes_out)
     }
 
@@ -185,7 +190,8 @@ impl Account {
         let extra = if self.place == Placement::Process {
             0.25 * here
         } else {
-            let over = (self.process_over(costs) - costs.thread_ns).max(0.0);
+            // What dispatch once cost, on a machine that had other work, is no reason not to look.
+            let over = (self.least_over(costs) - costs.thread_ns).max(0.0);
             if over > 0.5 * here {
                 return false;
             }
@@ -229,7 +235,7 @@ impl Account {
     /// is cold. It is remembered when they no longer do, and slowly forgotten.
     fn note_over(&mut self, over_ns: Option<f64>, service: f64, costs: &Costs) {
         if self.place != Placement::Process {
-            self.over_ns += (costs.process_ns - self.over_ns) / OVER_FORGOTTEN;
+            self.over_ns += (self.least_over(costs) - self.over_ns) / OVER_FORGOTTEN;
             return;
         }
         let Some(over) = over_ns.filter(|over| over.is_finite()) else { return };

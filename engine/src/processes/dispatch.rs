@@ -33,9 +33,10 @@ impl Processes {
         }
         for index in 0..inner.seats.len() {
             let seat = &mut inner.seats[index];
-            let (busy, leaves) = seat.link.as_ref().map_or((false, false), |link| {
-                (link.is_busy(), link.worn || link.retiring)
-            });
+            let (busy, leaves) = seat
+                .link
+                .as_ref()
+                .map_or((false, false), |link| (link.is_busy(), link.worn || link.retiring));
             if seat.has_token && !busy {
                 seat.has_token = false;
                 after.tokens += 1;
