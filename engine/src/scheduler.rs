@@ -25,7 +25,7 @@ pub use self::probe::Overhead;
 use crate::policy::{
     Adaptive, Class, Costs, Decision, Estimate, Event, Placement, Policy, Ran, Why,
 };
-use crate::stats::{Counters, Outcome, Stage};
+use crate::stats::{Counters, Stage};
 use crate::sys::clock;
 use crate::task::{Core, Settled};
 
@@ -273,9 +273,6 @@ impl Scheduler {
                 let place = core.placement().unwrap_or_default();
                 self.counters.outcome(core.job, place, outcome, 1);
                 self.drain.done();
-                if matches!(outcome, Outcome::Crashed | Outcome::Poisoned) {
-                    self.crashed(core.job);
-                }
             }
             Settled::Again => self.counters.retried(core.job),
             Settled::Before => {}
@@ -292,7 +289,7 @@ impl Scheduler {
     }
 
     /// The job has ended a worker.
-    fn crashed(&self, job: u32) {
+    pub(crate) fn crashed(&self, job: u32) {
         if let Some(crashes) = self.crashes.get(job as usize) {
             crashes.note(clock::now());
         }

@@ -188,17 +188,18 @@ fn backoff_waits_before_each_further_try() {
 fn timeout_is_for_each_try_of_its_own() {
     everywhere(1, |placement, engine| {
         let flaky = Flaky::new(&[End::Panics, End::Panics, End::Well]);
-        let task = engine.task(flaky.clone()).retries(2).backoff(ms(200), ms(200));
-        assert_eq!(task.timeout(ms(100)).run(), Ok(3), "{placement}");
+        // Long enough for a busy machine to print a panic's backtrace; each wait is longer still.
+        let task = engine.task(flaky.clone()).retries(2).backoff(ms(1400), ms(1400));
+        assert_eq!(task.timeout(ms(1000)).run(), Ok(3), "{placement}");
         let flaky = Flaky::new(&[End::Panics, End::Waits]);
         let task = engine.task(flaky.clone()).retries(2).backoff(ms(100), ms(100));
         let begun = Instant::now();
-        let outcome = task.timeout(ms(200)).run();
+        let outcome = task.timeout(ms(1000)).run();
         let clock = Clock::Timeout;
         let timed_out =
             matches!(outcome, Err(TaskError::TimedOut { clock: by, .. }) if by == clock);
         assert!(timed_out && flaky.tried() == 2, "{placement}: {outcome:?}");
-        assert!(begun.elapsed() >= ms(275), "{placement}: after {:?}", begun.elapsed());
+        assert!(begun.elapsed() >= ms(1075), "{placement}: after {:?}", begun.elapsed());
     });
 }
 

@@ -180,6 +180,10 @@ impl After {
             settle(pool, finished);
         }
         for (task, failure) in self.failed {
+            if matches!(failure, TaskError::Crashed { .. }) {
+                // Before its caller goes on, who may submit the next one.
+                pool.scheduler.crashed(task.core().job);
+            }
             pool.scheduler.settled(task.core(), task.settle_failure(failure));
         }
         for _ in 0..self.tokens {
