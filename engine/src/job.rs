@@ -26,9 +26,12 @@ mod table;
 /// [`App::worker_state`](crate::App::worker_state). A job that must not run twice at the same time
 /// in one process, or may crash, says so in [`Job::spec`].
 ///
-/// A job on a thread may submit tasks and [`join`](crate::Task::join) them: it keeps no core busy
-/// while it waits. A job in a worker has no engine and can start none
-/// ([`StartError::is_not_in_host`](crate::StartError::is_not_in_host)).
+/// A job may submit tasks ([`Ctx::engine`](crate::Ctx::engine)) and [`join`](crate::Task::join)
+/// them, in either place: it keeps no core busy while it waits. A job in a worker can start no
+/// engine of its own ([`StartError::is_not_in_host`](crate::StartError::is_not_in_host)).
+///
+/// In [`Placement::Auto`] the engine looks at the input's `Serialize` to learn about how long it
+/// is, also where the task then runs on a thread.
 ///
 /// `Vec<u8>` fields are encoded element by element; use [`Bytes`](crate::Bytes) for byte payloads,
 /// which is forty times as fast.

@@ -1,5 +1,5 @@
-//! Where tasks run: what their needs leave open ([`route`](self::route), hard rules), and what is
-//! decided for the rest by measured cost ([`Policy`]).
+//! Where tasks run: what their needs leave open (`route.rs`, hard rules), and what is decided for
+//! the rest by measured cost ([`Policy`]).
 //!
 //! Everything here is a function of what it is told: no clock, no lock, no random number. The same
 //! code decides in the engine and in the simulator (`tests/sim`).

@@ -25,7 +25,7 @@ pub enum Reason {
     /// The options and needs of the task exclude every place; the text says which two.
     Contradiction(&'static str),
     /// The encoded input or output is larger than `EngineBuilder::payload_bytes_max`. Always an
-    /// outcome, [`TaskError::Rejected`]: the job is not given back.
+    /// outcome, [`TaskError::Rejected`](crate::TaskError::Rejected): the job is not given back.
     TooLarge {
         /// Its size in bytes.
         bytes: u64,

@@ -10,8 +10,9 @@ use crate::job::Spec;
 
 /// Where one task runs.
 ///
-/// Needs come first. [`Spec::isolated`] and [`kill_after`](crate::TaskBuilder::kill_after) need a
-/// process, closures and [`Spec::threads_only`] a thread; where needs contradict each other, or the
+/// Needs come first. [`Spec::isolated`], [`Spec::one_shot`], [`Spec::limits`] and
+/// [`kill_after`](crate::TaskBuilder::kill_after) need a process, as does a job that has ended a
+/// worker within the last ten minutes, closures and [`Spec::threads_only`] a thread; where needs contradict each other, or the
 /// task's own `place(..)` contradicts one, the task is refused
 /// ([`Contradiction`](Reason::Contradiction)), and any weaker wish is passed over. A task without
 /// needs goes where the first of these says:
@@ -22,8 +23,9 @@ use crate::job::Spec;
 /// 3. the job, by [`Spec::place`];
 /// 4. the engine, by [`EngineBuilder::place`](crate::EngineBuilder::place).
 ///
-/// `Auto` says nothing: it leaves the answer to the next, and after the last it is a thread. A
-/// task whose answer is `Process`, in an engine without processes, is refused
+/// `Auto` says nothing: it leaves the answer to the next, and after the last the engine's
+/// [`Policy`](crate::Policy) decides by measured cost, when a core is free for the task. A task
+/// whose answer is `Process`, in an engine without processes, is refused
 /// ([`Unsupported`](Reason::Unsupported)), be it a need or a wish.
 ///
 /// ```
@@ -35,7 +37,7 @@ use crate::job::Spec;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Placement {
-    /// The engine decides, as told above: on a thread, where nothing says otherwise.
+    /// The engine decides, as told above.
     #[default]
     Auto,
     /// On a thread of the host.
