@@ -68,9 +68,9 @@ fn a_job_that_crashes_only_in_a_worker_is_found() {
     assert!(lines.len() == 3 && lines[0].contains("in a process crashed. "), "{told}");
 }
 
-/// The worker of its shadow is not kept for it: on one core nothing else would run.
+/// It would keep the only core, and nothing else would run.
 #[test]
-fn a_cancelled_task_takes_its_shadow_along() {
+fn a_cancelled_task_has_no_shadow() {
     let mut command = Command::new(HOST);
     command.args(["audit", "linger", "0", "1"]).envs([("AMPHI_AUDIT", "1"), ("AMPHI_CORES", "1")]);
     let output = command.output().unwrap();

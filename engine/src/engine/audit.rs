@@ -2,18 +2,19 @@
 //! compared as bytes.
 //!
 //! The task itself runs on a thread, from its encoded input, and its caller is given that outcome.
-//! A *shadow* of it, a task of the engine's own with the same bytes, goes to a process. Whichever
-//! ends last has the two outcomes compared.
+//! Then a *shadow* of it, a task of the engine's own with the same bytes, goes to a process, and
+//! when it has ended, too, the outcomes are compared.
 //!
 //! # Invariants
-//! 1. Nobody waits for a shadow but the engine's end, and that for a bounded time.
-//! 2. A shadow whose task has no outcome to compare (it was cancelled, it was tried again) is
-//!    stopped. One that does not end is killed.
-//! 3. What shadows keep in memory is bounded: beyond it tasks run once, as without an audit.
+//! 1. A task never waits for a shadow: neither for its own, which begins later, nor, but for the
+//!    cores that one keeps busy, for another's. The engine's end does, for a bounded time.
+//! 2. A task that has no outcome of its own (it was cancelled, or tried again) gets no shadow. A
+//!    shadow that takes much longer than its task is killed.
+//! 3. What audits keep in memory is bounded: beyond it tasks run once, as without them.
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -30,12 +31,13 @@ mod compare;
 #[cfg(test)]
 mod tests;
 
-/// Shadows that have not ended, and bytes kept for them, at most.
-const SHADOWS_MAX: usize = 4096;
+/// Audits under way, and bytes kept for them, at most.
+const AUDITS_MAX: usize = 4096;
 const BYTES_MAX: u64 = 256 << 20;
-/// A shadow that runs longer is killed and not compared.
-const SHADOW_TIME: Duration = Duration::from_secs(300);
-/// How long the engine's end waits for shadows of tasks that have ended.
+/// A shadow that runs longer than this and [`SHADOW_TIMES`] the time of its task is killed.
+const SHADOW_TIME: Duration = Duration::from_secs(10);
+const SHADOW_TIMES: u32 = 10;
+/// How long the engine's end waits for shadows.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines of one job on standard error; its further mismatches are counted.
 const LINES_MAX: u32 = 8;
@@ -55,12 +57,12 @@ pub(super) struct Audits {
 
 #[derive(Default)]
 struct State {
+    /// Tasks that are audited and have not been compared.
+    audits: usize,
+    /// Bytes of their inputs and of what they came to.
+    bytes: u64,
     /// Shadows that have not ended.
     shadows: usize,
-    /// Bytes of their inputs, and of outcomes that wait for the other one.
-    bytes: u64,
-    /// Shadows whose task has ended.
-    awaited: usize,
     is_closing: bool,
     not_compared: u64,
     passed_over: u64,
@@ -90,50 +92,50 @@ impl Audits {
         Self { is_on: asked && processes, ..Self::default() }
     }
 
-    /// There is room for one more shadow.
+    /// There is room for one more.
     fn enter(&self, bytes: u64) -> bool {
         let mut state = self.state.lock();
-        let has_room = state.shadows < SHADOWS_MAX
-            && (state.shadows == 0 || state.bytes.saturating_add(bytes) <= BYTES_MAX);
+        let has_room = state.audits < AUDITS_MAX
+            && (state.audits == 0 || state.bytes.saturating_add(bytes) <= BYTES_MAX);
         if state.is_closing || !has_room {
             state.passed_over += 1;
             return false;
         }
-        state.shadows += 1;
+        state.audits += 1;
         state.bytes += bytes;
         true
     }
 
-    fn leave(&self, bytes: u64) {
+    /// One is over, of which so many bytes were kept.
+    fn leave(&self, bytes: u64, is_compared: bool) {
         let mut state = self.state.lock();
-        state.shadows -= 1;
+        state.audits -= 1;
         state.bytes -= bytes;
+        state.not_compared += u64::from(!is_compared);
     }
 
-    /// An outcome waits for the other one. True: the engine's end would wait for that.
-    fn keep(&self, bytes: u64, by_task: bool) -> bool {
+    /// A shadow begins, and so many bytes more are kept; false: the engine ends.
+    fn begin(&self, bytes: u64) -> bool {
         let mut state = self.state.lock();
-        state.bytes += bytes;
-        let is_awaited = by_task && !state.is_closing;
-        state.awaited += usize::from(is_awaited);
-        is_awaited
-    }
-
-    fn let_go(&self, bytes: u64, was_awaited: bool) {
-        let mut state = self.state.lock();
-        state.bytes -= bytes;
-        if was_awaited {
-            state.awaited -= 1;
-            self.fewer.notify_all();
+        let begins = !state.is_closing;
+        if begins {
+            state.shadows += 1;
+            state.bytes += bytes;
         }
+        begins
     }
 
-    /// **Blocks** until no task that has ended waits to be compared, or for [`PATIENCE`].
+    fn shadow_is_over(&self) {
+        self.state.lock().shadows -= 1;
+        self.fewer.notify_all();
+    }
+
+    /// **Blocks** until no shadow runs, or for [`PATIENCE`]. None begins any more.
     fn wait(&self) {
         let deadline = clock::now().saturating_add(PATIENCE);
         let mut state = self.state.lock();
         state.is_closing = true;
-        while state.awaited > 0 {
+        while state.shadows > 0 {
             let left = deadline.saturating_sub(clock::now());
             if left.is_zero() {
                 return;
@@ -144,9 +146,9 @@ impl Audits {
 }
 
 impl Shared {
-    /// Queues an open task for a thread and its shadow for a process; false: it is not audited,
-    /// and nothing was done.
-    pub(super) fn audit(&self, task: &Arc<dyn AnyTask>, run: bool) -> bool {
+    /// Binds an open task to a thread and sees to it that its shadow follows; false: it is not
+    /// audited, and nothing was done.
+    pub(super) fn audit(&self, task: &Arc<dyn AnyTask>) -> bool {
         if !self.audits.is_on {
             return false;
         }
@@ -155,29 +157,21 @@ impl Shared {
         if core.is_private || self.scheduler.crashes_rule(core.job) || !self.can_process(task) {
             return false;
         }
-        let mut bytes = Vec::new();
-        task.with_encoded(&mut |encoded| bytes.extend_from_slice(encoded));
-        let len = bytes.len() as u64;
-        // A clock or its worker may have ended it before it was queued.
+        let mut input = Vec::new();
+        task.with_encoded(&mut |encoded| input.extend_from_slice(encoded));
+        let len = input.len() as u64;
+        // A clock may have ended it before it was queued.
         if core.is_settled() || !self.audits.enter(len) {
             return false;
         }
-        let audit = Arc::new(Audit {
+        core.set_witness(Arc::new(Audit {
             engine: Weak::clone(&self.me),
-            name: core.name,
-            input: len,
-            sides: Mutex::default(),
-            shadow: OnceLock::new(),
-        });
-        let shadow = Arc::new(Cell::<RawWork>::encoded(Core::new(shadow_of(core, len)), bytes));
-        let shadow: Arc<dyn AnyTask> = shadow;
-        let _ = audit.shadow.set(Arc::downgrade(&shadow));
-        shadow.core().set_witness(Arc::clone(&audit) as _);
-        core.set_witness(audit);
+            begun: clock::now(),
+            len,
+            stage: Mutex::new(Stage::Task(input)),
+        }));
         core.bind_because(Placement::Thread, Why::Rule);
         self.scheduler.counters.decided(Why::Rule, Placement::Thread, 1);
-        self.queue_for_thread(Arc::clone(task), run);
-        self.accept(shadow, false);
         true
     }
 
@@ -188,21 +182,21 @@ impl Shared {
         }
         self.threads.while_waiting(&mut || self.audits.wait());
         let mut state = self.audits.state.lock();
-        let not_compared = std::mem::take(&mut state.not_compared) + state.awaited as u64;
+        let not_compared = std::mem::take(&mut state.not_compared) + state.shadows as u64;
         let passed_over = std::mem::take(&mut state.passed_over);
         drop(state);
         if not_compared + passed_over > 0 {
             tracing::warn!(
                 target: "amphi",
-                "audit: {not_compared} tasks ran in both places and could not be compared, \
-                 {passed_over} ran once, because too many were under way"
+                "audit: {not_compared} tasks could not be compared, {passed_over} ran once because too \
+                 many were under way"
             );
         }
     }
 }
 
-/// The plan of a task's shadow: the same in a process, at its own pace.
-fn shadow_of(core: &Core, bytes: u64) -> Plan {
+/// The plan of a task's shadow: the same in a process, with the clock of its own.
+fn shadow_of(core: &Core, bytes: u64, limit: Duration) -> Plan {
     let rule = "it is the shadow of a task that is audited";
     Plan {
         job: core.job,
@@ -210,7 +204,13 @@ fn shadow_of(core: &Core, bytes: u64) -> Plan {
         route: Route { placement: Placement::Process, rule },
         class: core.class,
         bytes,
-        controls: Controls { kill_after: Some(SHADOW_TIME), queue_timeout: None, ..core.controls },
+        controls: Controls {
+            kill_after: Some(limit),
+            queue_timeout: None,
+            timeout: None,
+            deadline: None,
+            ..core.controls
+        },
         no_caller_run: true,
         blocking: false,
         is_private: true,
@@ -224,100 +224,71 @@ fn shadow_of(core: &Core, bytes: u64) -> Plan {
 /// One task and its shadow.
 struct Audit {
     engine: Weak<Shared>,
-    name: &'static str,
+    /// When the task was accepted.
+    begun: Duration,
     /// Bytes of the input.
-    input: u64,
-    sides: Mutex<Sides>,
-    shadow: OnceLock<Weak<dyn AnyTask>>,
+    len: u64,
+    stage: Mutex<Stage>,
 }
 
-/// Who has ended, and has not been compared.
-#[derive(Default)]
-enum Sides {
-    #[default]
-    None,
-    /// The task; true: the engine's end waits for the shadow.
-    Task(Ended, bool),
+enum Stage {
+    /// The task has not ended: its input.
+    Task(Vec<u8>),
+    /// Its shadow has not: what the task came to.
     Shadow(Ended),
-    /// There is nothing to compare any more.
     Over,
 }
 
 impl Witness for Audit {
-    fn ended(&self, core: &Core, ended: Ended) {
+    fn ended(self: Arc<Self>, core: &Core, ended: Ended) {
         let Some(engine) = self.engine.upgrade() else { return };
-        if core.is_private {
-            self.shadow_ended(&engine, core, ended);
-        } else {
-            self.task_ended(&engine, core, ended);
+        let stage = std::mem::replace(&mut *self.stage.lock(), Stage::Over);
+        match stage {
+            Stage::Task(input) => self.task_ended(&engine, core, ended, input),
+            Stage::Shadow(task) => {
+                self.shadow_ended(&engine, core, &task, &ended);
+                engine.audits.shadow_is_over();
+            }
+            Stage::Over => {}
         }
     }
 }
 
 impl Audit {
-    fn task_ended(&self, engine: &Arc<Shared>, core: &Core, ended: Ended) {
-        let audits = &engine.audits;
-        let is_comparable = ended.reply.is_some() && core.runs_before() == 0 && is_own(&ended);
-        let mut sides = self.sides.lock();
-        match std::mem::replace(&mut *sides, Sides::Over) {
-            Sides::None if is_comparable => {
-                let is_awaited = audits.keep(ended.len(), true);
-                *sides = Sides::Task(ended, is_awaited);
-            }
-            Sides::None => {
-                drop(sides);
-                audits.state.lock().not_compared += 1;
-                if let Some(shadow) = self.shadow.get().and_then(Weak::upgrade) {
-                    engine.stop_task(&shadow, true);
-                }
-            }
-            Sides::Shadow(shadow) => {
-                drop(sides);
-                audits.let_go(shadow.len(), false);
-                if is_comparable {
-                    self.judge(engine, core.job, &ended, &shadow);
-                } else {
-                    audits.state.lock().not_compared += 1;
-                }
-            }
-            Sides::Task(..) | Sides::Over => {}
+    fn task_ended(self: Arc<Self>, engine: &Shared, core: &Core, ended: Ended, input: Vec<u8>) {
+        let is_comparable = ended.reply.is_some()
+            && is_own(&ended)
+            && core.runs_before() == 0
+            && !core.is_asked_to_stop();
+        if !is_comparable || !engine.audits.begin(ended.len()) {
+            return engine.audits.leave(self.len, false);
         }
+        let took = clock::now().saturating_sub(self.begun);
+        let limit = SHADOW_TIME.saturating_add(took.saturating_mul(SHADOW_TIMES));
+        let plan = shadow_of(core, self.len, limit);
+        let shadow = Arc::new(Cell::<RawWork>::encoded(Core::new(plan), input));
+        *self.stage.lock() = Stage::Shadow(ended);
+        shadow.core().set_witness(self);
+        engine.accept(shadow, false);
     }
 
-    fn shadow_ended(&self, engine: &Arc<Shared>, core: &Core, ended: Ended) {
-        let audits = &engine.audits;
-        audits.leave(self.input);
-        let mut sides = self.sides.lock();
-        match std::mem::replace(&mut *sides, Sides::Over) {
-            Sides::None => {
-                audits.keep(ended.len(), false);
-                *sides = Sides::Shadow(ended);
-            }
-            Sides::Task(task, was_awaited) => {
-                drop(sides);
-                self.judge(engine, core.job, &task, &ended);
-                audits.let_go(task.len(), was_awaited);
-            }
-            Sides::Shadow(_) | Sides::Over => {}
-        }
-    }
-
-    fn judge(&self, engine: &Shared, job: u32, task: &Ended, shadow: &Ended) {
+    fn shadow_ended(&self, engine: &Shared, core: &Core, task: &Ended, shadow: &Ended) {
         let verdict = compare(task, shadow);
-        let counters = &engine.scheduler.counters;
+        let bytes = self.len + task.len();
+        engine.audits.leave(bytes, verdict != Verdict::NotCompared);
         match verdict {
-            Verdict::Equal => counters.audit(false),
-            Verdict::NotCompared => engine.audits.state.lock().not_compared += 1,
+            Verdict::Equal => engine.scheduler.counters.audit(false),
+            Verdict::NotCompared => {}
             Verdict::Differ(at) => {
-                counters.audit(true);
-                self.tell(engine, job, task, shadow, at);
+                engine.scheduler.counters.audit(true);
+                self.tell(engine, core, task, shadow, at);
             }
         }
     }
 
     /// A mismatch: for programs, and on standard error for whoever runs this one.
-    fn tell(&self, engine: &Shared, job: u32, task: &Ended, shadow: &Ended, at: Option<usize>) {
-        let (name, input_bytes) = (self.name, self.input);
+    fn tell(&self, engine: &Shared, core: &Core, task: &Ended, shadow: &Ended, at: Option<usize>) {
+        let (name, input_bytes) = (core.name, self.len);
         let (thread, process) = (task.to_string(), shadow.to_string());
         tracing::error!(
             target: "amphi",
@@ -326,7 +297,7 @@ impl Audit {
         );
         let told = {
             let mut state = engine.audits.state.lock();
-            let told = state.mismatches.entry(job).or_default();
+            let told = state.mismatches.entry(core.job).or_default();
             *told = told.saturating_add(1);
             *told
         };

@@ -161,7 +161,7 @@ impl Shared {
         }
         match core.route.placement {
             Placement::Process => self.queue_for_process(&task),
-            Placement::Auto if self.audit(&task, run) => {}
+            Placement::Auto if self.audit(&task) => self.queue_for_thread(task, run),
             Placement::Auto => {
                 if self.scheduler.asks_for_calibration() {
                     self.calibrate();

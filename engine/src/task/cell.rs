@@ -107,7 +107,7 @@ impl<W: Work> Cell<W> {
             mailbox.close().wake();
         }
         if let Some((witness, ended)) = told {
-            witness.ended(&self.core, ended);
+            Arc::clone(witness).ended(&self.core, ended);
         }
         // After the wake: an input's Drop is user code and may take its time, or panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));

@@ -1,5 +1,7 @@
 //! Somebody beside its handle who is told what a task came to: whoever audits it.
 
+use std::sync::Arc;
+
 use super::Core;
 use crate::stats::Outcome;
 
@@ -13,5 +15,5 @@ pub(crate) struct Ended {
 /// See the module.
 pub(crate) trait Witness: Send + Sync {
     /// The task has its outcome. Called once, without any lock, by whoever settled it.
-    fn ended(&self, core: &Core, ended: Ended);
+    fn ended(self: Arc<Self>, core: &Core, ended: Ended);
 }

@@ -18,11 +18,11 @@ pub(super) enum Verdict {
 }
 
 /// Compares what a task came to on a thread with what its shadow did. The texts of panics and of
-/// coding errors may differ. A shadow that was stopped, or lost, says nothing of its job; one that
-/// ended its worker does, where the same job had an output on a thread.
+/// coding errors may differ. A shadow that was stopped with the engine, or lost, says nothing of its
+/// job; one that ended its worker, or did not end, does, where the job had an output on a thread.
 pub(super) fn compare(task: &Ended, shadow: &Ended) -> Verdict {
     match shadow.outcome {
-        Outcome::Crashed | Outcome::Poisoned if task.outcome == Outcome::Ok => {
+        Outcome::Crashed | Outcome::Poisoned | Outcome::TimedOut if task.outcome == Outcome::Ok => {
             Verdict::Differ(None)
         }
         // A reply: its output was too large for a lane.

@@ -33,13 +33,15 @@ fn other_kinds_differ() {
         assert_eq!(compare(&ok, &replied(other, b"a")), Verdict::Differ(None), "{other}");
     }
     assert_eq!(compare(&replied(Outcome::Failed, b"a"), &ok), Verdict::Differ(None));
-    assert_eq!(compare(&ok, &ended(Outcome::Crashed, None)), Verdict::Differ(None));
+    for other in [Outcome::Crashed, Outcome::TimedOut] {
+        assert_eq!(compare(&ok, &ended(other, None)), Verdict::Differ(None), "{other}");
+    }
 }
 
 #[test]
 fn what_says_nothing_of_the_job_is_not_compared() {
     let ok = replied(Outcome::Ok, b"a");
-    let stopped = [Outcome::Cancelled, Outcome::TimedOut, Outcome::Lost, Outcome::Rejected];
+    let stopped = [Outcome::Cancelled, Outcome::Lost, Outcome::Rejected];
     for other in stopped {
         assert_eq!(compare(&ok, &ended(other, None)), Verdict::NotCompared, "{other}");
     }
@@ -48,17 +50,20 @@ fn what_says_nothing_of_the_job_is_not_compared() {
 }
 
 #[test]
-fn shadows_are_bounded_by_number_and_bytes() {
+fn audits_are_bounded_by_number_and_bytes() {
     let audits = Audits { is_on: true, ..Audits::default() };
     assert!(audits.enter(2 * BYTES_MAX), "a large one alone");
     assert!(!audits.enter(1));
-    audits.leave(2 * BYTES_MAX);
-    assert!((0..SHADOWS_MAX).all(|_| audits.enter(1)));
+    audits.leave(2 * BYTES_MAX, true);
+    assert!((0..AUDITS_MAX).all(|_| audits.enter(1)));
     assert!(!audits.enter(1));
-    audits.leave(1);
-    assert!(audits.enter(1));
-    assert_eq!(audits.state.lock().passed_over, 2);
+    audits.leave(1, true);
+    assert!(audits.enter(1) && audits.begin(BYTES_MAX));
+    audits.shadow_is_over();
+    audits.leave(1 + BYTES_MAX, false);
     audits.wait();
-    audits.leave(1);
-    assert!(!audits.enter(1), "the engine ends");
+    assert!(!audits.enter(1) && !audits.begin(1), "the engine ends");
+    let state = audits.state.lock();
+    assert_eq!((state.not_compared, state.passed_over), (1, 3));
+    assert_eq!((state.audits, state.bytes), (AUDITS_MAX - 1, AUDITS_MAX as u64 - 1));
 }
