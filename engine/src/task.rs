@@ -23,9 +23,10 @@ use crate::stats::Outcome;
 use crate::sys;
 
 pub(crate) use self::cell::{Cell, RetryIf};
+pub(crate) use self::child::{Answer, Child};
 pub use self::controls::Priority;
 pub(crate) use self::controls::{Backoff, Controls, Inherited, Turn};
-pub(crate) use self::core::{Answer, Child, Core, Plan, Port};
+pub(crate) use self::core::{Core, Plan, Port};
 pub(crate) use self::mail::{Wakes, encode as encode_message};
 pub use self::messages::Messages;
 pub(crate) use self::retry::Retry;
@@ -33,6 +34,7 @@ pub(crate) use self::side::ProcessSide;
 pub(crate) use self::witness::{Ended, Witness};
 
 mod cell;
+mod child;
 mod controls;
 mod core;
 mod mail;
@@ -85,6 +87,9 @@ pub(crate) trait TypedTask<T, E>: AnyTask {
     /// Registers who is woken by the outcome; false: it is there already.
     fn wake_by(&self, waiter: Waiter) -> bool;
 }
+
+/// How often a job that waits looks whether it has to run the task itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Who waits for a task.
 pub(crate) enum Waiter {
@@ -208,9 +213,18 @@ impl<T: 'static, E: 'static> Task<T, E> {
             if !self.cell.wake_by(Waiter::Thread(std::thread::current())) {
                 continue;
             }
-            let left = deadline.map(|deadline| deadline.saturating_sub(sys::clock::now()));
+            let mut left = deadline.map(|deadline| deadline.saturating_sub(sys::clock::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return None;
+            }
+            // It may come (back) to the queue of a pool whose threads all wait as this one does.
+            let core = self.cell.core();
+            if deadline.is_none() && core.may_come_back() && self.port.is_in_job() {
+                if core.is_waiting() {
+                    let share = || Arc::clone(&self.cell) as Arc<dyn AnyTask>;
+                    self.port.help(core, &share, None);
+                }
+                left = Some(LOOK_AGAIN);
             }
             self.port.while_waiting(&mut || match left {
                 None => std::thread::park(),

@@ -250,7 +250,11 @@ impl Threads {
 
     /// Blocks in `wait`, without the token of the job that runs on this thread, if one does.
     pub(crate) fn while_waiting(&self, wait: &mut dyn FnMut()) {
-        self.budget.while_waiting(wait);
+        if self.is_beside() {
+            self.blocking.while_waiting(wait)
+        } else {
+            self.budget.while_waiting(wait)
+        }
     }
 
     /// A task that waits in the queue was claimed by its handle. Its entry is dropped when it is
@@ -325,7 +329,7 @@ impl Threads {
             if claimed {
                 self.room.leave(task.core());
             }
-            if task.core().has_key() {
+            if task.core().take_key() {
                 self.give_key(task.core());
             }
             claimed

@@ -24,6 +24,8 @@ pub(crate) fn app() -> App {
         .include(crate::children::jobs)
         .include(crate::life::jobs)
         .include(crate::blocking::jobs)
+        .include(crate::corners::jobs)
+        .include(crate::corners::jobs2)
         .function("add", add)
         .include(crate::chores::jobs)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))

@@ -24,3 +24,4 @@ mod keys;
 mod nested;
 mod policy;
 mod stats;
+mod corners;

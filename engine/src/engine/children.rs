@@ -53,14 +53,17 @@ impl Shared {
     /// Runs a task of a worker's job. It is never refused for a full queue: the one that waits
     /// for it is a task, too, which came through that queue.
     pub(super) fn run_child(&self, child: Child) {
-        let Child { job, ask, bytes, answer } = child;
+        let Child { job, ask, bytes, inherited, answer } = child;
         let options = Options {
             place: ask.on_thread.then_some(Placement::Thread),
             controls: controls(&ask),
             ..Options::default()
         };
         let plan = match self.home.table.entry(job) {
-            Some(entry) => self.plan_entry(job, Some(entry), &options, None, || bytes.len() as u64),
+            Some(entry) => {
+                let size = || bytes.len() as u64;
+                self.plan_entry(job, Some(entry), &options, Some(&inherited), size)
+            }
             None => Err(Reason::NotRegistered("a job of the worker")),
         };
         let plan = match plan {

@@ -65,10 +65,8 @@ impl Shared {
 
     fn of(home: &Arc<Home>) -> Arc<Self> {
         let seed = home.engine.get_or_init(|| {
-            let budget = Arc::new(Budget::new(1));
-            // The job that asks keeps the worker's core busy.
-            budget.hold_on();
-            let _ = home.budget.set(Arc::clone(&budget));
+            // The running job has its core: whoever of its threads asks.
+            let budget = Arc::clone(home.budget.get_or_init(|| Arc::new(Budget::new(1))));
             let host = home.host.get().map(Arc::clone);
             Box::new(Seed::Worker(Self::in_worker(home, budget, host)))
         });

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Engine, Options};
 use crate::error::{Reason, Rejected};
 use crate::job::{Job, JobWork};
-use crate::task::Task;
+use crate::task::{Port, Task};
 
 type TaskOf<J> = Task<<J as Job>::Output, <J as Job>::Error>;
 
@@ -45,7 +45,7 @@ impl Engine {
 
     /// Blocks in `wait`; a job lets its core go meanwhile.
     pub(crate) fn while_waiting(&self, wait: &mut dyn FnMut()) {
-        self.shared.threads.while_waiting(wait);
+        Port::while_waiting(&*self.shared, wait);
     }
 
     fn settle_rejected<J: Job>(&self, decided: Result<TaskOf<J>, Rejected<J>>) -> TaskOf<J> {

@@ -180,11 +180,12 @@ impl After {
             settle(pool, finished);
         }
         for (task, failure) in self.failed {
-            if matches!(failure, TaskError::Crashed { .. }) {
-                // Before its caller goes on, who may submit the next one.
+            // Before anybody can know of it, or the task is tried again.
+            if matches!(failure, TaskError::Crashed { .. }) && !task.core().is_private {
                 pool.scheduler.crashed(task.core().job);
             }
-            pool.scheduler.settled(task.core(), task.settle_failure(failure));
+            let settled = task.settle_failure(failure);
+            pool.scheduler.settled(task.core(), settled);
         }
         for _ in 0..self.tokens {
             pool.budget.give_back();

@@ -32,6 +32,8 @@ pub(super) struct Request {
     socket: Arc<Channel>,
     message: FromWorker,
     fd: Option<OwnedFd>,
+    /// The task that runs there: the one that asks.
+    parent: Option<Shared>,
 }
 
 /// The way back to the worker that asked.
@@ -48,6 +50,11 @@ impl Answer for Return {
         let Some(pool) = self.pool.upgrade() else { return false };
         let mut inner = pool.inner.lock();
         let Some(link) = inner.current(self.seat, self.generation) else { return false };
+        if link.children.contains_key(&self.child) {
+            // Its bound counts numbers.
+            link.break_off("it gave two children one number".to_owned());
+            return false;
+        }
         link.children.insert(self.child, Arc::clone(task));
         true
     }
@@ -76,8 +83,15 @@ impl Answer for Return {
             .unwrap_or_else(|failure| (ChildOutcome::Failure(failure_to_bytes(&failure)), None));
         let message = encode(&ToWorker::ChildDone { child: self.child, outcome });
         let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
-        // Where that fails its worker is dying, and nobody waits any more.
-        let _ = self.socket.send_patiently(&message, &fds, PATIENCE);
+        if self.socket.send_patiently(&message, &fds, PATIENCE).is_err()
+            && let Some(pool) = self.pool.upgrade()
+        {
+            // Nobody would ever answer it, and each further answer would be waited for as long.
+            let mut inner = pool.inner.lock();
+            if let Some(link) = inner.current(self.seat, self.generation) {
+                link.break_off("it does not read its messages".to_owned());
+            }
+        }
     }
 }
 
@@ -88,12 +102,15 @@ impl Processes {
         let generation = seat.generation;
         let Some(link) = &mut seat.link else { return };
         let socket = Arc::clone(&link.socket);
+        let oldest = link.host.oldest().and_then(|seq| link.flight(seq));
+        let parent = oldest.map(|flight| Arc::clone(&flight.task));
         after.requests.extend(link.requests.drain(..).map(|(message, fd)| Request {
             seat: index,
             generation,
             socket: Arc::clone(&socket),
             message,
             fd,
+            parent: parent.clone(),
         }));
         if link.waits == link.is_waiting {
             return;
@@ -111,13 +128,16 @@ impl Processes {
     /// Does what workers have asked for, without the lock.
     pub(super) fn serve(&self, requests: Vec<Request>) {
         let Some(port) = self.port() else { return };
-        for Request { seat, generation, socket, message, fd } in requests {
+        for Request { seat, generation, socket, message, fd, parent } in requests {
             match message {
                 FromWorker::Submit { child, job, ask, input } => {
                     let pool = self.me.clone();
                     let answer = Arc::new(Return { pool, seat, generation, child, socket });
                     match unpack(input, fd, self.output_bytes_max()) {
-                        Ok(bytes) => port.submit_child(Child { job, ask, bytes, answer }),
+                        Ok(bytes) => {
+                            let inherited = parent.map(|task| task.inherited()).unwrap_or_default();
+                            port.submit_child(Child { job, ask, bytes, inherited, answer });
+                        }
                         Err(error) => answer.done(Err(TaskError::Rejected(Reason::NoWorkers(
                             format!("the input could not be taken from the worker: {error}"),
                         )))),

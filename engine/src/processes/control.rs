@@ -59,6 +59,7 @@ impl Processes {
         if inner.link_of(index, seq, core).is_some() {
             self.kill_flight(&mut inner, index, seq, TaskError::Cancelled, &mut after);
         }
+        self.dispatch(&mut inner, &mut after); // what was harvested made room, and rings no bell
         drop(inner);
         after.run(self);
         true

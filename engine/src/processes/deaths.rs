@@ -186,6 +186,8 @@ impl Processes {
             Verdict::Tripped { until } => until,
         };
         let seat = &mut inner.seats[index as usize];
+        // Nobody looks at the token of a seat that has no worker.
+        after.tokens += usize::from(std::mem::take(&mut seat.has_token));
         let link = seat.link.take();
         let retired = link.as_ref().is_some_and(|link| link.retiring);
         after.orphans.extend(link.into_iter().flat_map(|link| link.children).map(|(_, task)| task));

@@ -245,6 +245,8 @@ impl Link {
     pub(super) fn take_all(&mut self) -> Vec<Shared> {
         (self.known_ns, self.apart) = (0, 0);
         let flights = self.flights.iter_mut().filter_map(Option::take).map(|flight| flight.task);
+        let flights =
+            flights.inspect(|task| task.core().key.iter().for_each(|gate| gate.left_lane()));
         flights.chain(self.lost.drain(..).map(|(task, _)| task)).collect()
     }
 

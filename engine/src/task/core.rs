@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::child::Child;
 use super::controls::{Controls, Priority};
 use super::mail::Mailbox;
 use super::measure::Measure;
@@ -15,7 +16,6 @@ use super::retry::Retry;
 use super::{AnyTask, Progress, Settled, Witness};
 use crate::error::Clock;
 use crate::keys::{Gate, Held};
-use crate::outcome::Failure;
 use crate::policy::{Class, Placement, Route, Why};
 
 /// The way from a task to its engine, so that a handle needs no more than this.
@@ -57,23 +57,6 @@ pub(crate) trait Port: Send + Sync {
     fn started(&self, task: &Arc<dyn AnyTask>, run: u32);
     /// Why the task runs where it does.
     fn explain(&self, core: &Core) -> String;
-}
-
-/// A task that a job in a worker submits to the host.
-pub(crate) struct Child {
-    pub(crate) job: u32,
-    pub(crate) ask: amphi_protocol::Ask,
-    pub(crate) bytes: Vec<u8>,
-    /// Who is told what became of it.
-    pub(crate) answer: Arc<dyn Answer>,
-}
-
-/// Where a child's outcome goes.
-pub(crate) trait Answer: Send + Sync {
-    /// It runs now; false: its worker is gone already.
-    fn accepted(&self, task: &Arc<dyn AnyTask>) -> bool;
-    /// Its outcome: the reply's kind and bytes, or another end.
-    fn done(&self, outcome: Result<(amphi_protocol::ReplyKind, Vec<u8>), Failure>);
 }
 
 /// No lane holds the task.
@@ -257,6 +240,11 @@ impl Core {
         self.has_key.store(has, Ordering::Relaxed);
     }
 
+    /// True for one entry of the task alone, however many stand in queues: that one lets it go.
+    pub(crate) fn take_key(&self) -> bool {
+        self.has_key.swap(false, Ordering::Relaxed)
+    }
+
     pub(crate) fn has_key(&self) -> bool {
         self.has_key.load(Ordering::Relaxed)
     }
@@ -268,6 +256,12 @@ impl Core {
     /// Whoever waits for it may start it: it is due, and not bound for a process.
     pub(crate) fn may_start_on_a_thread(&self) -> bool {
         self.route.placement != Placement::Process && !self.rests()
+    }
+
+    /// One that nobody can start now may be for threads later: it is retried, or its key is given,
+    /// or the process side hands it over.
+    pub(crate) fn may_come_back(&self) -> bool {
+        self.retry.is_some() || self.key.is_some() || self.is_auto()
     }
 
     pub(crate) fn rests(&self) -> bool {

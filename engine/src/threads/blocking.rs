@@ -66,6 +66,8 @@ pub(super) struct Blocking {
 #[derive(Default)]
 struct State {
     alive: usize,
+    /// Those of them whose job waits for other tasks.
+    waiting: usize,
     /// The number of the thread that was started last.
     last: u64,
     /// Who has nothing to do; the last to fall idle is the first to be woken.
@@ -124,7 +126,7 @@ impl Blocking {
             drop(state);
             return unparker.unpark();
         }
-        if state.alive >= self.max || state.is_failing {
+        if state.alive - state.waiting >= self.max || state.is_failing {
             return;
         }
         state.alive += 1;
@@ -147,6 +149,23 @@ impl Blocking {
         }
     }
 
+    /// Blocks in `wait` on a thread of this pool, which does not count meanwhile: what it waits for
+    /// may wait here.
+    pub(super) fn while_waiting(&self, wait: &mut dyn FnMut()) {
+        struct Counts<'a>(&'a Blocking);
+        impl Drop for Counts<'_> {
+            fn drop(&mut self) {
+                self.0.state.lock().waiting -= 1;
+            }
+        }
+        self.state.lock().waiting += 1;
+        let _counts = Counts(self);
+        if !self.queue.is_empty() {
+            self.serve();
+        }
+        wait();
+    }
+
     /// Nobody will run what waits here. One at a time: a key that is let go pushes the next task.
     #[cold]
     fn fail_waiting(&self, failure: &crate::outcome::Failure) {
@@ -160,7 +179,7 @@ impl Blocking {
                     self.room.leave(core);
                     self.scheduler.settled(core, task.settle_failure(failure.clone()));
                 }
-                if core.has_key() {
+                if core.take_key() {
                     give_key(core);
                 }
             }
@@ -193,13 +212,12 @@ impl Blocking {
             let task = self.queue.pop()?;
             let core = task.core();
             if let Some(gate) = &core.key
-                && !core.has_key()
+                && !core.take_key()
                 && !gate.take_or_wait(self.me.clone(), &task)
             {
                 continue;
             }
             if core.claim() {
-                core.set_has_key(false);
                 core.bind(Placement::Thread);
                 return Some(task);
             }
@@ -324,7 +342,7 @@ impl Blocking {
         let mut left: Vec<Shared> = std::iter::from_fn(|| self.queue.pop()).collect();
         left.extend(self.home.table.keys().flat_map(|gate| gate.abandon(&me)));
         for task in left {
-            if task.core().has_key() {
+            if task.core().take_key() {
                 give_key(task.core());
             }
             if task.core().claim() {

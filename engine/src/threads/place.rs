@@ -7,6 +7,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::{Shared, Threads};
 use crate::ctx::{Ctx, Signals};
+use crate::error::{Reason, TaskError};
 use crate::policy::{Class, Placement, Why};
 use crate::scheduler::Sample;
 use crate::sys::clock;
@@ -19,23 +20,27 @@ impl Threads {
         loop {
             let task = self.queue.pop()?;
             let core = task.core();
+            let has_key = core.take_key();
             if core.rests() {
                 // An entry from before a run by its caller: it is queued anew when it is due.
-                if core.has_key() {
-                    core.set_has_key(false);
+                if has_key {
                     self.give_key(core);
                 }
                 continue;
             }
             if let Some(gate) = &core.key
-                && !core.has_key()
+                && !has_key
                 && !gate.take_or_wait(self.me.clone(), &task)
             {
                 continue;
             }
             if core.claim() {
-                core.set_has_key(false);
-                if self.place(&task) == Placement::Thread {
+                if core.is_asked_to_stop() {
+                    // While somebody had it in hand, so that nobody could claim it.
+                    self.room.leave(core);
+                    let settled = task.settle_failure(TaskError::Cancelled);
+                    self.scheduler.settled(core, settled);
+                } else if self.place(&task) == Placement::Thread {
                     return Some(task);
                 }
             }
@@ -65,6 +70,14 @@ impl Threads {
                 if !is_probe {
                     self.send_others(core.class);
                 }
+                return Placement::Process;
+            }
+            if core.why() == Why::Crashes {
+                // It has ended workers: better no outcome than the host's end.
+                self.room.leave(core);
+                let text = "the job has ended workers, and none can be had now".to_owned();
+                let failure = TaskError::Rejected(Reason::NoWorkers(text));
+                self.scheduler.settled(core, task.settle_failure(failure));
                 return Placement::Process;
             }
             core.bind_because(Placement::Thread, Why::NoProcess);

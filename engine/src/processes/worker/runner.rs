@@ -12,6 +12,7 @@ use amphi_protocol::{
 
 use super::signals::{LaneSignals, Shared};
 use super::{Lane, fail, log};
+use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::home::Home;
 use crate::policy::Placement;
@@ -176,20 +177,18 @@ impl Runner {
         let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Process);
         cx.begin(Arc::clone(&signals) as _);
         let mut out = Vec::new();
+        let budget = Arc::clone(self.home.budget.get_or_init(|| Arc::new(Budget::new(1))));
         loop {
             let claimed = self.next();
             signals.begin(claimed.seq, claimed.job, claimed.context);
             cx.begin_again();
-            if let Some(budget) = self.home.budget.get() {
-                budget.hold_on();
-            }
+            // In this order: whoever has the key may need the core to let it go.
             let key = self.home.table.entry(claimed.job).and_then(|entry| entry.key.clone());
             key.iter().for_each(|gate| gate.take());
+            budget.hold_on();
             self.run_task(&claimed, &cx, &mut out);
             key.iter().for_each(|gate| gate.give());
-            if let Some(budget) = self.home.budget.get() {
-                budget.let_go();
-            }
+            budget.let_go();
         }
     }
 

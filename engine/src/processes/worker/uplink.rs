@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -36,8 +36,15 @@ pub(super) struct Uplink {
     port: OnceLock<Weak<dyn Port>>,
     children: Mutex<HashMap<u64, Arc<dyn AnyTask>>>,
     next: AtomicU64,
-    waiting: AtomicUsize,
-    told: AtomicBool,
+    waits: Mutex<Waits>,
+}
+
+/// How many threads of jobs wait, and what the host was told of it. Held while it is told, so that
+/// the last word is the right one.
+#[derive(Default)]
+struct Waits {
+    waiting: usize,
+    told: bool,
 }
 
 impl Uplink {
@@ -48,8 +55,7 @@ impl Uplink {
             port: OnceLock::new(),
             children: Mutex::default(),
             next: AtomicU64::new(1),
-            waiting: AtomicUsize::new(0),
-            told: AtomicBool::new(false),
+            waits: Mutex::default(),
         }
     }
 
@@ -78,6 +84,14 @@ impl Uplink {
         };
         if let Some(port) = self.port.get().and_then(Weak::upgrade) {
             port.settled(task.core(), settled);
+        }
+    }
+
+    /// Tells the host whether the worker only waits, if that has changed.
+    fn tell(&self, waits: &mut Waits) {
+        let only_waits = waits.waiting > 0 && !self.children.lock().is_empty();
+        if std::mem::replace(&mut waits.told, only_waits) != only_waits {
+            self.send(&FromWorker::Waits(only_waits), None);
         }
     }
 
@@ -145,6 +159,7 @@ impl ProcessSide for Uplink {
         let message = FromWorker::Submit { child, job: core.job, ask: ask(core), input };
         self.children.lock().insert(child, Arc::clone(&task));
         self.send(&message, fd.as_ref());
+        self.tell(&mut self.waits.lock()); // others wait for it already, maybe
         if core.is_asked_to_stop() {
             self.stop(core, false);
         }
@@ -153,18 +168,13 @@ impl ProcessSide for Uplink {
     fn help(&self, _core: &Core) {}
 
     fn waits(&self, begins: bool) {
-        // Told by the first that waits, and by the last that no longer does.
+        let mut waits = self.waits.lock();
         if begins {
-            let first = self.waiting.fetch_add(1, Ordering::Relaxed) == 0;
-            if first && !self.children.lock().is_empty() {
-                self.told.store(true, Ordering::Relaxed);
-                self.send(&FromWorker::Waits(true), None);
-            }
-        } else if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1
-            && self.told.swap(false, Ordering::Relaxed)
-        {
-            self.send(&FromWorker::Waits(false), None);
+            waits.waiting += 1;
+        } else {
+            waits.waiting = waits.waiting.saturating_sub(1);
         }
+        self.tell(&mut waits);
     }
 
     fn forget_one(&self) {}
