@@ -15,7 +15,7 @@ use crate::task::{Inherited, encode_message};
 pub(crate) trait Signals: Send + Sync {
     fn is_cancelled(&self) -> bool;
     fn progress(&self, done: u64, total: u64);
-    /// A message, as [`encode_message`](crate::task::encode_message) makes it.
+    /// A message, as [`encode_message`] makes it.
     fn emit(&self, message: Vec<u8>);
     /// What tasks take over that this one submits.
     fn inherited(&self) -> Inherited;
@@ -51,9 +51,10 @@ impl Ctx {
         self.signals = None;
     }
 
-    /// `Err` once the task was asked to stop (its handle was dropped or told to cancel, or the
-    /// engine ends). Call it in long loops and hand the error on: the outcome is then
-    /// [`Cancelled`](crate::TaskError::Cancelled). Costs one load.
+    /// `Err` once the task was asked to stop: its handle was dropped or told to cancel, its
+    /// `timeout` or `deadline` is over, or the engine ends. Call it in long loops and hand the error
+    /// on: the outcome is then [`Cancelled`](crate::TaskError::Cancelled), or
+    /// [`TimedOut`](crate::TaskError::TimedOut) where a clock asked. Costs one load.
     ///
     /// ```
     /// # fn example(cx: &amphi::Ctx, lines: Vec<String>) -> Result<usize, amphi::Error> {

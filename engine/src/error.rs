@@ -85,7 +85,7 @@ impl<E: std::error::Error> From<E> for Error {
     }
 }
 
-/// What [`Ctx::check`](crate::Ctx::check) returns in a task whose cancellation was asked for.
+/// What [`Ctx::check`](crate::Ctx::check) returns in a task that was asked to stop.
 /// A job hands it on with `?`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the task was asked to stop")]

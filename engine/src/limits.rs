@@ -99,7 +99,9 @@ impl Default for Life {
     }
 }
 
-/// Resource limits of each worker of an engine. What is not set stays as the host has it, but for
+/// Resource limits of workers: of all that an engine has
+/// ([`EngineBuilder::limits`](crate::EngineBuilder::limits)), or of those that run one job
+/// ([`Spec::limits`](crate::Spec::limits)). What is not set stays as the host has it, but for
 /// [`core`](Self::core); a limit above what the host itself is allowed is lowered to that.
 ///
 /// ```
@@ -130,8 +132,8 @@ impl Limits {
         self
     }
 
-    /// Processor time of one task (`RLIMIT_CPU`, whole seconds, rounded up). Beyond it the worker
-    /// is ended by SIGXCPU: the task is `Crashed`.
+    /// Processor time of one task (`RLIMIT_CPU`, whole seconds: it is rounded up, and a task may
+    /// have up to one more). Beyond it the worker is ended by SIGXCPU: the task is `Crashed`.
     #[must_use]
     pub const fn cpu(mut self, time: Duration) -> Self {
         self.cpu = Some(time);

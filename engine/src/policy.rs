@@ -50,8 +50,9 @@ pub trait Policy: Send + 'static {
     /// clock.
     fn decide(&mut self, class: Class, now: Duration) -> Decision;
 
-    /// Something happened. True: decisions that were given for the event's class (for any class,
-    /// where it has none) are void, ask again.
+    /// Something happened. True: decisions that were given for the event's class are void, ask
+    /// again; it is counted as a change of place ([`Stats::flips`](crate::Stats::flips)). After
+    /// [`Event::Calibrated`] all decisions are void, whatever the answer.
     fn observe(&mut self, event: &Event, now: Duration) -> bool;
 
     /// What is known of a class, for [`Engine::explain`](crate::Engine::explain); `None` where the
@@ -100,6 +101,14 @@ impl Class {
 }
 
 /// What a policy answers: where the next tasks of a class go, and why.
+///
+/// ```
+/// use amphi::policy::{Decision, Placement, Why};
+///
+/// // Of the next hundred tasks four go to a worker, to learn what it costs.
+/// let decision = Decision { probes: 4, ..Decision::new(Placement::Thread, Why::Cost, 100) };
+/// assert_eq!(decision.estimate, None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
     /// Where they go. `Auto` is no answer.
@@ -107,7 +116,7 @@ pub struct Decision {
     /// Why.
     pub why: Why,
     /// So many of them, the first ones, go to the other place, to learn what it costs. A task that
-    /// is urgent is never among them.
+    /// is urgent (of high priority, or with a deadline) is never among them.
     pub probes: u32,
     /// For how many tasks this holds, probes included; then the policy is asked again. 0 is no
     /// answer.
@@ -136,7 +145,7 @@ pub enum Why {
     Rule,
     /// Measured cost.
     Cost,
-    /// Both places are not known yet: the place where tasks start.
+    /// Not both places are known yet: the place where tasks start.
     Start,
     /// To learn what the other place costs.
     Probe,
@@ -259,7 +268,8 @@ pub struct Ran {
     pub over_ns: Option<f64>,
 }
 
-/// What is known of a class.
+/// What is known of a class. Its `Display` is what stands behind the colon in an
+/// [`Explanation`](crate::Explanation).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Estimate {
     /// The typical service time on a thread, in ns; `None` before the first sample that counts.

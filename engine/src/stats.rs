@@ -1,4 +1,4 @@
-//! What an engine counts ([`Counters`](self::counters::Counters)), and what people and programs
+//! What an engine counts ([`Counters`]), and what people and programs
 //! read of it ([`Stats`]).
 //!
 //! Counting stands in every task's way and costs a few nanoseconds; reading is rare and adds up.
@@ -60,9 +60,10 @@ pub struct Stats {
     pub accepted: u64,
     /// Each registered job in the order of registration; then the closures together, as `closure`.
     pub jobs: Vec<JobStats>,
-    /// Why tasks went where they went; only what has happened.
+    /// Why tasks that might go either way went where they went; only what has happened. Tasks whose
+    /// place was given by a need or a wish are not among them.
     pub decisions: Vec<Decided>,
-    /// The share of all decided tasks that went to a place to learn what it costs; 0 to 1.
+    /// The share of those tasks that went to a place to learn what it costs; 0 to 1.
     pub probe_share: f64,
     /// How often a class of tasks has changed its place.
     pub flips: u64,
@@ -131,7 +132,7 @@ impl PlaceStats {
     }
 }
 
-/// How many tasks went to one place for one reason.
+/// How many tasks went to one place for one reason; see [`Stats::decisions`](field@Stats::decisions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Decided {

@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //! 1. Inputs that were taken and whose outcome was not yielded are never more than the window:
-//!    tasks, and one input that found the queue full ([`Feed`](feed::Feed) keeps it).
+//!    tasks, and one input that found the queue full ([`Feed`] keeps it).
 //! 2. A full queue is waited for: first by the stream's own tasks, whose end makes room, and in
 //!    line with other submitters only where it has none. So an async stream that nobody polls
 //!    holds up others at most while it has nothing under way.

@@ -66,7 +66,8 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     fn settle_failure(&self, failure: crate::outcome::Failure) -> Settled;
 }
 
-/// What became of an attempt to settle a task. The engine counts it: [`Scheduler::settled`](crate::scheduler::Scheduler::settled).
+/// What became of an attempt to settle a task. The engine counts it:
+/// [`Scheduler::settled`](crate::scheduler::Scheduler::settled).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the engine counts what is settled"]
 pub(crate) enum Settled {
@@ -279,7 +280,7 @@ impl<T: 'static, E: 'static> Task<T, E> {
     /// ```no_run
     /// # fn example<T: 'static, E: 'static>(task: &amphi::Task<T, E>) {
     /// println!("{}", task.explain());
-    /// // checksum/64 KiB → process (cost): thread 1.31 ms + 0.20 µs, process 0.92 ms + 14.0 µs; …
+    /// // checksum/64 KiB → process (cost): thread 1.31 ms + 200 ns, process 920 µs + 14.0 µs; …
     /// # }
     /// ```
     pub fn explain(&self) -> String {

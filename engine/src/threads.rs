@@ -5,7 +5,7 @@
 //! # Invariants
 //! 1. A thread pops only while it holds a token, and gives it back before it sleeps.
 //! 2. A task in the injector has an awake searcher, a running thread, or a thread that waits for
-//!    a token (the budget will call): see [`sleep`](self::sleep).
+//!    a token (the budget will call): see [`sleep`].
 //! 3. A panic in a job is an outcome; no thread of the pool ends before the pool does.
 
 use std::cell::Cell;

@@ -69,7 +69,7 @@ impl EngineBuilder {
     }
 
     /// Who decides where tasks run that may go either way, in place of
-    /// [`Adaptive`](crate::policy::Adaptive): see [`Policy`].
+    /// [`Adaptive`]: see [`Policy`].
     pub fn policy(mut self, policy: impl Policy) -> Self {
         self.policy = Some(Box::new(policy));
         self
@@ -112,7 +112,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Resource limits of each worker.
+    /// Resource limits of each worker, but for those of jobs that have limits of their own
+    /// ([`Spec::limits`](crate::Spec::limits)).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.terms.limits = limits;
         self
@@ -122,6 +123,16 @@ impl EngineBuilder {
     /// none stays, and there are as many as cores at most. The least number is started with the
     /// engine. More than cores serve tasks that mostly wait; the core budget is not raised by
     /// them. `start` refuses a range that has no worker in it or is empty.
+    ///
+    /// ```no_run
+    /// # fn example(app: amphi::App) -> Result<amphi::Engine, amphi::StartError> {
+    /// app.engine()
+    ///     .workers(1..=4)
+    ///     .idle_timeout(std::time::Duration::from_secs(10))
+    ///     .recycle_after_growth(256 << 20) // for jobs that leak
+    ///     .start()
+    /// # }
+    /// ```
     pub fn workers(mut self, count: std::ops::RangeInclusive<usize>) -> Self {
         self.terms.workers = Some(count);
         self

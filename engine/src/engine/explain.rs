@@ -9,9 +9,10 @@ use crate::task::Core;
 
 /// Where the tasks of one class go now, and why: see [`Engine::explain`].
 ///
-/// Its `Display` is one line: `checksum/64 KiB → process (cost): thread 1.31 ms + 0.20 µs, process
-/// 0.92 ms + 14.0 µs; 412/96 samples`. The figures are the typical service time and what dispatch
-/// and bytes cost beside it.
+/// Its `Display` is one line: `checksum/64 KiB → process (cost): thread 1.31 ms + 200 ns, process
+/// 920 µs + 14.0 µs; 412/96 samples`. That is the job with the longest input of the class, the place
+/// and why; for each place the typical service time, and what dispatch and bytes cost beside it; the
+/// samples of threads and of processes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -56,7 +57,10 @@ impl fmt::Display for Size {
 
 impl Engine {
     /// Where the tasks of job `J` go now and why, class by class, shortest inputs first. Empty
-    /// before the first task that may go either way.
+    /// before the first task that may go either way, and where the engine's or the job's
+    /// [`place`](crate::Spec::place) leaves nothing open. It tells what the policy decides: that
+    /// tasks stay in processes for a while after a crash of the job is told by
+    /// [`Task::explain`](crate::Task::explain).
     ///
     /// ```no_run
     /// # fn example<J: amphi::Job>(engine: amphi::Engine) {
@@ -69,7 +73,14 @@ impl Engine {
         self.shared.home.table.index_of::<J>().map_or_else(Vec::new, |job| self.shared.classes(job))
     }
 
-    /// The same for every job and function of the app that has had tasks.
+    /// The same for every job and function of the app that has had tasks which may go either way, in
+    /// the order of registration.
+    ///
+    /// ```no_run
+    /// # fn example(engine: amphi::Engine) {
+    /// engine.explain_all().iter().for_each(|class| eprintln!("{class}"));
+    /// # }
+    /// ```
     pub fn explain_all(&self) -> Vec<Explanation> {
         let jobs = 0..u32::try_from(self.shared.home.table.len()).unwrap_or(u32::MAX);
         jobs.flat_map(|job| self.shared.classes(job)).collect()

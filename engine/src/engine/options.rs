@@ -145,6 +145,14 @@ impl<J: Job> TaskBuilder<J> {
     /// Tries again also where the job itself failed with an error that `accept` accepts, within
     /// the same [`retries`](Self::retries). It is called where the outcome arrives, and must be
     /// quick.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn example<J: amphi::Job<Error = amphi::Error>>(engine: amphi::Engine, job: J) {
+    /// let fetch = engine.task(job).retries(3).backoff(Duration::from_millis(50), Duration::MAX);
+    /// let outcome = fetch.retry_if(|error| error.to_string().contains("busy")).run();
+    /// # drop(outcome) }
+    /// ```
     pub fn retry_if(mut self, accept: impl Fn(&J::Error) -> bool + Send + Sync + 'static) -> Self {
         self.retry_if = Some(Arc::new(accept));
         self

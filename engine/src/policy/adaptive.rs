@@ -18,6 +18,16 @@ use super::{Class, Costs, Decision, Estimate, Event, Policy};
 ///
 /// The shape is that of StarPU's performance models and of the periodic probes of vectorwise's
 /// micro-adaptivity; its constants were chosen by simulation (`tests/sim`).
+///
+/// ```no_run
+/// # fn example(app: amphi::App) -> Result<amphi::Engine, amphi::StartError> {
+/// use amphi::policy::{Adaptive, Tuning};
+///
+/// let mut tuning = Tuning::default();
+/// tuning.probe_share = 0.001; // looks at the other place less often
+/// app.engine().policy(Adaptive::with(tuning)).start()
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct Adaptive {
     tuning: Tuning,

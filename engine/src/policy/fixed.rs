@@ -7,11 +7,19 @@ use super::{Class, Decision, Event, Placement, Policy, Why};
 /// Asked once in a long while.
 const TASKS: u32 = 1 << 20;
 
-/// Everything that may go either way runs on a thread.
+/// Everything that may go either way runs on a thread. Unlike `place(Placement::Thread)` it leaves
+/// needs their processes, and keeps jobs that crashed away from the host.
+///
+/// ```no_run
+/// # fn example(app: amphi::App) -> Result<amphi::Engine, amphi::StartError> {
+/// app.engine().policy(amphi::policy::AlwaysThread).start()
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AlwaysThread;
 
-/// Everything that may go either way runs in a process.
+/// Everything that may go either way runs in a process, where there can be one: otherwise on a
+/// thread. (`place(Placement::Process)` would refuse it.)
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AlwaysProcess;
 

@@ -11,11 +11,10 @@ use crate::job::Spec;
 /// Where one task runs.
 ///
 /// Needs come first. [`Spec::isolated`], [`Spec::one_shot`], [`Spec::limits`] and
-/// [`kill_after`](crate::TaskBuilder::kill_after) need a process, as does a job that has ended a
-/// worker within the last ten minutes, closures and [`Spec::threads_only`] a thread; where needs contradict each other, or the
-/// task's own `place(..)` contradicts one, the task is refused
-/// ([`Contradiction`](Reason::Contradiction)), and any weaker wish is passed over. A task without
-/// needs goes where the first of these says:
+/// [`kill_after`](crate::TaskBuilder::kill_after) need a process, closures and
+/// [`Spec::threads_only`] a thread. Where needs contradict each other, or the task's own
+/// `place(..)` contradicts one, the task is refused ([`Contradiction`](Reason::Contradiction)), and
+/// any weaker wish is passed over. A task without needs goes where the first of these says:
 ///
 /// 1. the task, by [`TaskBuilder::place`](crate::TaskBuilder::place);
 /// 2. the environment variable `AMPHI_PLACE`, which is `auto`, `thread` or `process`, is read when
@@ -27,6 +26,10 @@ use crate::job::Spec;
 /// [`Policy`](crate::Policy) decides by measured cost, when a core is free for the task. A task
 /// whose answer is `Process`, in an engine without processes, is refused
 /// ([`Unsupported`](Reason::Unsupported)), be it a need or a wish.
+///
+/// After a worker has crashed under a job, tasks of that job that are open so stay away from the
+/// host's threads for ten minutes; each further crash within that time doubles it, up to a day.
+/// Who says `Thread` in one of the four ways has it nevertheless.
 ///
 /// ```
 /// use amphi::Placement;
@@ -96,7 +99,8 @@ pub(crate) struct Request {
     pub(crate) processes: bool,
 }
 
-/// What a task's needs leave open, with the rule that decided, for [`Task::explain`](crate::Task::explain).
+/// What a task's needs leave open, with the rule that decided, for
+/// [`Task::explain`](crate::Task::explain).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) placement: Placement,
