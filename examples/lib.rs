@@ -1,2 +1,2 @@
-//! The examples of amphi, one idea each: `hello`, `crash`, `mixed`, `axum_offload`, and `offload`,
-//! a program for everyday use.
+//! The examples of amphi, one idea each: `hello`, `crash`, `mixed`, `schedule`, `axum_offload`, and
+//! `offload`, a program for everyday use.

@@ -53,6 +53,16 @@ fn mixed_loses_the_risky_tasks_alone() {
 }
 
 #[test]
+fn schedule_times_each_place_and_says_why() {
+    let said = output_of("schedule");
+    let starts = |start: &str| said.lines().filter(|line| line.starts_with(start)).count();
+    for place in ["thread ", "process ", "auto "] {
+        assert_eq!(starts(place), 1, "{place}: {said}");
+    }
+    assert_eq!((starts("plain/16 B → "), starts("legacy/16 B → ")), (1, 1), "{said}");
+}
+
+#[test]
 fn axum_offload_answers_and_survives_its_parser() {
     let mut service = Command::new(example("axum_offload"))
         .arg("0")
