@@ -31,12 +31,12 @@ mod route;
 /// use std::time::Duration;
 /// use amphi::policy::{Class, Decision, Event, Placement, Policy, Why};
 ///
-/// /// Everything above 64 KiB on threads, the rest in processes.
+/// /// Inputs of 64 KiB and more on threads, shorter ones in processes.
 /// struct BySize;
 ///
 /// impl Policy for BySize {
 ///     fn decide(&mut self, class: Class, _now: Duration) -> Decision {
-///         let large = class.bytes_from() >= 64 << 10;
+///         let large = class.bytes_to() > 64 << 10;
 ///         let place = if large { Placement::Thread } else { Placement::Process };
 ///         Decision::new(place, Why::Fixed, 1000)
 ///     }

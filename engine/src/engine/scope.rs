@@ -57,8 +57,8 @@ impl Engine {
 }
 
 impl<'env> Scope<'_, 'env> {
-    /// Runs `closure` on a thread of the pool. Where the queue is full, the handle says
-    /// [`TaskError::Rejected`].
+    /// Runs `closure` on a thread of the pool. Where the queue is full, it is **not run**, which the
+    /// handle alone tells, by [`TaskError::Rejected`]: join it.
     pub fn spawn<T: Send + 'env>(
         &self,
         closure: impl FnOnce() -> T + Send + 'env,
