@@ -74,7 +74,7 @@ pub struct Class {
 
 impl Class {
     /// How many size classes there are.
-    pub const SIZES: usize = 33;
+    pub const SIZES: usize = 32;
 
     /// The class of a task of `job` whose encoded input has (about) `bytes`.
     ///
@@ -155,12 +155,11 @@ pub enum Why {
     Crashes,
     /// No worker can be had, or the input does not fit through a lane.
     NoProcess,
-    /// A thread of the host is waiting for its key.
-    Key,
 }
 
 impl Why {
-    const ALL: [Self; 8] = [
+    /// Each at the place of its `as u8`.
+    pub(crate) const ALL: [Self; 7] = [
         Self::Rule,
         Self::Cost,
         Self::Start,
@@ -168,7 +167,6 @@ impl Why {
         Self::Fixed,
         Self::Crashes,
         Self::NoProcess,
-        Self::Key,
     ];
 
     /// The reason whose `as u8` is `number`.
@@ -187,7 +185,6 @@ impl fmt::Display for Why {
             Self::Fixed => "fixed",
             Self::Crashes => "crashes",
             Self::NoProcess => "no process",
-            Self::Key => "key",
         })
     }
 }

@@ -120,7 +120,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn bind(&self, core: &Core) -> Placement {
         let (class, urgent) = (core.class, core.is_urgent());
-        let (placement, why) = match self.keeps_off_threads(core) {
+        let (placement, why) = match self.keeps_off_threads(class.job) {
             true => (Placement::Process, Why::Crashes),
             false => self.use_up(class, urgent),
         };
@@ -297,12 +297,7 @@ impl Scheduler {
 
     /// The job has ended workers lately.
     #[inline]
-    pub(crate) fn keeps_off_threads(&self, core: &Core) -> bool {
-        self.crashes_rule(core.class.job)
-    }
-
-    #[inline]
-    pub(crate) fn crashes_rule(&self, job: u32) -> bool {
+    pub(crate) fn keeps_off_threads(&self, job: u32) -> bool {
         self.crashes.get(job as usize).is_some_and(|crashes| crashes.forbid_threads(clock::now))
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use amphi::policy::{Adaptive, Class, Costs, Decision, Event, Placement, Policy, Ran};
+use amphi::policy::{Adaptive, Class, Costs, Decision, Event, Placement, Policy, Ran, Tuning};
 use proptest::collection::vec;
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -104,10 +104,12 @@ proptest! {
         samples in vec((any::<bool>(), 1e3..1e7_f64), 12..200),
         bytes in 0.0..1e6_f64,
         factor in 1.0..100.0_f64,
+        process_ns in 0.0..20_000.0_f64,
     ) {
+        let costs = Costs { process_ns, ..COSTS };
         let places = [bytes, bytes * factor].map(|bytes| {
             let mut policy = Adaptive::new();
-            policy.observe(&Event::Calibrated(COSTS), Duration::ZERO);
+            policy.observe(&Event::Calibrated(costs), Duration::ZERO);
             for (on_thread, service) in &samples {
                 let place = if *on_thread { Placement::Thread } else { Placement::Process };
                 observe(&mut policy, place, *service, bytes);
@@ -191,6 +193,34 @@ proptest! {
             }
         }
         prop_assert!(flips <= 2 + tasks / 1000, "{flips} flips in {tasks} tasks");
+    }
+}
+
+/// Costs of one's own may say so.
+#[test]
+fn cheap_dispatch_does_not_hide_what_a_process_costs() {
+    let costs = Costs { thread_ns: 50_000.0, process_ns: 0.0, byte_ns: 0.0, large_byte_ns: 0.0 };
+    let flips_at = |process_ns: f64| {
+        let (mut policy, class) = (Adaptive::new(), Class { job: 0, size: 0 });
+        policy.observe(&Event::Calibrated(costs), Duration::ZERO);
+        for _ in 0..100 {
+            observe(&mut policy, Placement::Thread, 100_000.0, 0.0);
+            observe(&mut policy, Placement::Process, process_ns, 0.0);
+        }
+        policy.estimate(class).is_some_and(|estimate| estimate.flips > 0)
+    };
+    assert!(flips_at(100_000.0), "a process saves the 50 µs of dispatch");
+    assert!(!flips_at(200_000.0), "the job is dearer there than what dispatch saves");
+}
+
+#[test]
+fn no_room_for_classes_is_room_for_one() {
+    let mut tuning = Tuning::default();
+    tuning.classes_max = 0;
+    let mut policy = Adaptive::with(tuning);
+    for job in 0..10 {
+        assert!(is_sound(&policy.decide(Class::of(job, 0), Duration::ZERO)));
+        assert_eq!(policy.classes(), 1);
     }
 }
 

@@ -154,7 +154,7 @@ impl Shared {
         }
         let core = task.core();
         // What cannot be sent would never have been; what has crashed workers stays off threads.
-        if core.is_private || self.scheduler.crashes_rule(core.job) || !self.can_process(task) {
+        if core.is_private || self.scheduler.keeps_off_threads(core.job) || !self.can_process(task) {
             return false;
         }
         let mut input = Vec::new();

@@ -55,7 +55,7 @@ pub struct Tuning {
     pub probe_share: f64,
     /// What probes of a class may cost beside that, in ns.
     pub probe_ns: f64,
-    /// Classes that are kept account of; beyond it those long not seen are forgotten.
+    /// Classes that are kept account of, one at least; beyond it those long not seen are forgotten.
     pub classes_max: usize,
     /// Tasks that one decision is for, at most.
     pub tasks: u32,
@@ -95,7 +95,9 @@ impl Adaptive {
 
     fn account(&mut self, class: Class) -> &mut Account {
         self.turn += 1;
-        if self.accounts.len() >= self.tuning.classes_max && !self.accounts.contains_key(&class) {
+        if self.accounts.len() >= self.tuning.classes_max.max(1)
+            && !self.accounts.contains_key(&class)
+        {
             self.forget_some();
         }
         let (tuning, turn) = (&self.tuning, self.turn);

@@ -276,7 +276,7 @@ impl Account {
         let keep = 1.0 - tuning.margin;
         let is_cheaper = match self.place {
             Placement::Process => thread < keep * (over + service * (ratio - error).exp()),
-            _ => over + service * (ratio + error).min(0.0).exp() < keep * thread,
+            _ => over + service * (ratio + error).exp() < keep * thread,
         };
         self.streak = if is_cheaper { self.streak + 1 } else { 0 };
         if self.streak < tuning.streak {

@@ -264,7 +264,7 @@ impl Processes {
             if !task.core().claim() {
                 continue;
             }
-            if task.core().is_open() && !self.scheduler.keeps_off_threads(task.core()) {
+            if task.core().is_open() && !self.scheduler.keeps_off_threads(task.core().job) {
                 task.core().bind_because(Placement::Thread, Why::NoProcess);
                 after.to_threads.push(task);
                 continue;

@@ -25,37 +25,11 @@ const STRIPES_MAX: usize = 8;
 /// at `Auto`.
 const PLACES: [Placement; 3] = [Placement::Thread, Placement::Process, Placement::Auto];
 
-/// The reasons, each at its [`index`](why_index).
-const WHYS: [Why; 8] = [
-    Why::Rule,
-    Why::Cost,
-    Why::Start,
-    Why::Probe,
-    Why::Fixed,
-    Why::Crashes,
-    Why::NoProcess,
-    Why::Key,
-];
-
 const fn place_index(place: Placement) -> usize {
     match place {
         Placement::Thread => 0,
         Placement::Process => 1,
         Placement::Auto => 2,
-    }
-}
-
-/// Written out, so that a new reason does not compile before it has its counter.
-const fn why_index(why: Why) -> usize {
-    match why {
-        Why::Rule => 0,
-        Why::Cost => 1,
-        Why::Start => 2,
-        Why::Probe => 3,
-        Why::Fixed => 4,
-        Why::Crashes => 5,
-        Why::NoProcess => 6,
-        Why::Key => 7,
     }
 }
 
@@ -91,7 +65,7 @@ struct JobCounts {
 
 struct Stripe {
     jobs: Box<[Late<JobCounts>]>,
-    decided: [[AtomicU64; PLACES.len()]; WHYS.len()],
+    decided: [[AtomicU64; PLACES.len()]; Why::ALL.len()],
 }
 
 /// What happens too seldom to be striped.
@@ -139,8 +113,7 @@ impl Counters {
 
     /// So many tasks were given a place.
     pub(crate) fn decided(&self, why: Why, place: Placement, tasks: u64) {
-        self.stripe().decided[why_index(why)][place_index(place)]
-            .fetch_add(tasks, Ordering::Relaxed);
+        self.stripe().decided[why as usize][place_index(place)].fetch_add(tasks, Ordering::Relaxed);
     }
 
     /// So many tasks of a job ended; `Auto`: before they had a place.
@@ -200,9 +173,9 @@ impl Counters {
 
     fn decisions(&self) -> Vec<Decided> {
         let mut decisions = Vec::new();
-        for why in WHYS {
+        for why in Why::ALL {
             for placement in PLACES {
-                let (row, column) = (why_index(why), place_index(placement));
+                let (row, column) = (why as usize, place_index(placement));
                 let of = |stripe: &CachePadded<Stripe>| load(&stripe.decided[row][column]);
                 let tasks = self.stripes.iter().map(of).sum();
                 if tasks > 0 {
