@@ -114,7 +114,7 @@ impl Room {
     /// A task no longer waits; one of the engine's own never entered.
     #[inline]
     pub(crate) fn leave(&self, core: &Core) {
-        if !core.is_private {
+        if !core.plan.is_private {
             self.leave_one();
         }
     }
@@ -130,7 +130,7 @@ impl Room {
 
     /// A task that had left waits again: it is never refused.
     pub(crate) fn enter_again(&self, core: &Core) {
-        if core.is_private {
+        if core.plan.is_private {
             return;
         }
         self.entered.fetch_add(1, Ordering::Relaxed);

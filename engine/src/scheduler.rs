@@ -119,7 +119,7 @@ impl Scheduler {
     /// The place of one open task, for which a core is free. An urgent one is never a probe.
     #[inline]
     pub(crate) fn bind(&self, core: &Core) -> Placement {
-        let (class, urgent) = (core.class, core.is_urgent());
+        let (class, urgent) = (core.plan.class, core.is_urgent());
         let (placement, why) = match self.keeps_off_threads(class.job) {
             true => (Placement::Process, Why::Crashes),
             false => self.use_up(class, urgent),
@@ -207,9 +207,9 @@ impl Scheduler {
         let (waited, encode) = (core.measure.until(now), core.encode_ns());
         core.measure.mark(now);
         let queued = waited.saturating_sub(encode);
-        self.counters.record(core.job, place, Stage::Queue, queued, tasks);
+        self.counters.record(core.plan.job, place, Stage::Queue, queued, tasks);
         if encode > 0 {
-            self.counters.record(core.job, place, Stage::Encode, encode, tasks);
+            self.counters.record(core.plan.job, place, Stage::Encode, encode, tasks);
         }
     }
 
@@ -217,7 +217,7 @@ impl Scheduler {
     pub(crate) fn travelled(&self, core: &Core, run_ns: u64) {
         let Some(tasks) = core.measure.weight() else { return };
         let ns = core.measure.until(clock::now()).saturating_sub(run_ns);
-        self.counters.record(core.job, Placement::Process, Stage::Transport, ns, tasks);
+        self.counters.record(core.plan.job, Placement::Process, Stage::Transport, ns, tasks);
     }
 
     /// A measured task's outcome was taken by its handle.
@@ -225,28 +225,28 @@ impl Scheduler {
         let Some(tasks) = core.measure.weight() else { return };
         let (place, decode) = (core.placement().unwrap_or_default(), core.measure.decode_ns());
         if decode > 0 {
-            self.counters.record(core.job, place, Stage::Decode, decode, tasks);
+            self.counters.record(core.plan.job, place, Stage::Decode, decode, tasks);
         }
         if core.measure.was_awaited() {
             let ns = core.measure.until(clock::now()).saturating_sub(decode);
-            self.counters.record(core.job, place, Stage::Wake, ns, tasks);
+            self.counters.record(core.plan.job, place, Stage::Wake, ns, tasks);
         }
     }
 
     /// A measured task has run. `stands_for` says how much of the machine it kept from others,
     /// beside its own core.
     pub(crate) fn ran(&self, core: &Core, place: Placement, ns: u64, sample: Sample) {
-        if core.is_private {
+        if core.plan.is_private {
             return;
         }
-        self.counters.record(core.job, place, Stage::Run, ns, sample.tasks);
-        if let Some(cached) = self.cached(core.class) {
+        self.counters.record(core.plan.job, place, Stage::Run, ns, sample.tasks);
+        if let Some(cached) = self.cached(core.plan.class) {
             cached.service_ns.store(ns.max(1), Ordering::Relaxed);
             if !core.is_auto() || sample.is_odd {
                 return;
             }
             let ran = Ran {
-                class: core.class,
+                class: core.plan.class,
                 placement: place,
                 service_ns: ns as f64 * sample.stands_for,
                 bytes_in: core.input_bytes() as f64,
@@ -265,16 +265,16 @@ impl Scheduler {
     /// Somebody tried to settle a task.
     #[inline]
     pub(crate) fn settled(&self, core: &Core, settled: Settled) {
-        if core.is_private {
+        if core.plan.is_private {
             return;
         }
         match settled {
             Settled::Now(outcome) => {
                 let place = core.placement().unwrap_or_default();
-                self.counters.outcome(core.job, place, outcome, 1);
+                self.counters.outcome(core.plan.job, place, outcome, 1);
                 self.drain.done();
             }
-            Settled::Again => self.counters.retried(core.job),
+            Settled::Again => self.counters.retried(core.plan.job),
             Settled::Before => {}
         }
     }

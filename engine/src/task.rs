@@ -336,6 +336,6 @@ impl<T, E> Drop for Task<T, E> {
 
 impl<T, E> fmt::Debug for Task<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("job", &self.cell.core().name).finish_non_exhaustive()
+        f.debug_struct("Task").field("job", &self.cell.core().plan.name).finish_non_exhaustive()
     }
 }

@@ -134,7 +134,7 @@ impl Threads {
     /// the task is told at once.
     #[inline]
     pub(crate) fn push(self: &Arc<Self>, task: Shared) {
-        if task.core().blocking {
+        if task.core().plan.blocking {
             return self.blocking.push(task);
         }
         if !self.is_started.load(Ordering::Relaxed) && !self.start() {
@@ -260,7 +260,7 @@ impl Threads {
     /// A task that waits in the queue was claimed by its handle. Its entry is dropped when it is
     /// popped, or as soon as such entries are the greater part: a queue is bounded by its tasks.
     pub(crate) fn forget_one(&self, core: &Core) {
-        if core.blocking {
+        if core.plan.blocking {
             return self.blocking.forget_one();
         }
         let forgotten = self.forgotten.fetch_add(1, Ordering::Relaxed) + 1;

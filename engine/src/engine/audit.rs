@@ -154,7 +154,10 @@ impl Shared {
         }
         let core = task.core();
         // What cannot be sent would never have been; what has crashed workers stays off threads.
-        if core.is_private || self.scheduler.keeps_off_threads(core.job) || !self.can_process(task) {
+        if core.plan.is_private
+            || self.scheduler.keeps_off_threads(core.plan.job)
+            || !self.can_process(task)
+        {
             return false;
         }
         let mut input = Vec::new();
@@ -199,24 +202,24 @@ impl Shared {
 fn shadow_of(core: &Core, bytes: u64, limit: Duration) -> Plan {
     let rule = "it is the shadow of a task that is audited";
     Plan {
-        job: core.job,
-        name: core.name,
+        job: core.plan.job,
+        name: core.plan.name,
         route: Route { placement: Placement::Process, rule },
-        class: core.class,
+        class: core.plan.class,
         bytes,
         controls: Controls {
             kill_after: Some(limit),
             queue_timeout: None,
             timeout: None,
             deadline: None,
-            ..core.controls
+            ..core.plan.controls
         },
         no_caller_run: true,
         blocking: false,
         is_private: true,
         needs_host_thread: false,
-        key: core.key.clone(),
-        held: core.held.clone(),
+        key: core.plan.key.clone(),
+        held: core.plan.held.clone(),
         retry: None,
     }
 }
@@ -288,7 +291,7 @@ impl Audit {
 
     /// A mismatch: for programs, and on standard error for whoever runs this one.
     fn tell(&self, engine: &Shared, core: &Core, task: &Ended, shadow: &Ended, at: Option<usize>) {
-        let (name, input_bytes) = (core.name, self.len);
+        let (name, input_bytes) = (core.plan.name, self.len);
         let (thread, process) = (task.to_string(), shadow.to_string());
         tracing::error!(
             target: "amphi",
@@ -297,7 +300,7 @@ impl Audit {
         );
         let told = {
             let mut state = engine.audits.state.lock();
-            let told = state.mismatches.entry(core.job).or_default();
+            let told = state.mismatches.entry(core.plan.job).or_default();
             *told = told.saturating_add(1);
             *told
         };

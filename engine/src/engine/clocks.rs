@@ -105,7 +105,7 @@ const ENTRIES_KEPT: usize = 64;
 impl Clocks {
     /// Watches what a task asked for when it is accepted.
     pub(super) fn accepted(self: &Arc<Self>, user: &Weak<dyn OnAlarm>, task: &Task) {
-        let controls = &task.core().controls;
+        let controls = &task.core().plan.controls;
         let now = clock::now();
         let queue = controls.queue_timeout.map(|limit| (now.saturating_add(limit), Clock::Queue));
         let deadline = controls.deadline.map(|at| (at, Clock::Deadline));
@@ -116,7 +116,7 @@ impl Clocks {
 
     /// The run with this number begins, of a task whose runs are limited.
     pub(super) fn started(self: &Arc<Self>, user: &Weak<dyn OnAlarm>, task: &Task, run: u32) {
-        if let Some(limit) = task.core().controls.timeout {
+        if let Some(limit) = task.core().plan.controls.timeout {
             let at = clock::now().saturating_add(limit);
             self.add(user, at, Alarm::Overrun(Arc::downgrade(task), run));
         }

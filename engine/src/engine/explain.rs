@@ -103,19 +103,19 @@ impl Shared {
 
     /// One task's line.
     pub(super) fn explain_task(&self, core: &Core) -> String {
-        let (name, why) = (core.name, core.why());
+        let (name, why) = (core.plan.name, core.why());
         if !core.is_auto() {
-            let (placement, rule) = (core.route.placement, core.route.rule);
+            let (placement, rule) = (core.plan.route.placement, core.plan.route.rule);
             let waiting = if core.placement().is_none() { " (waiting)" } else { "" };
             return format!("{name} → {placement}{waiting}: {rule}");
         }
         let Some(placement) = core.placement() else {
-            return format!("{name}/{} → thread or process (waiting)", Size(core.class));
+            return format!("{name}/{} → thread or process (waiting)", Size(core.plan.class));
         };
         let estimate = match why {
-            Why::Cost | Why::Start | Why::Probe => self.scheduler.estimate(core.class),
+            Why::Cost | Why::Start | Why::Probe => self.scheduler.estimate(core.plan.class),
             _ => None,
         };
-        Explanation { job: name, class: core.class, placement, why, estimate }.to_string()
+        Explanation { job: name, class: core.plan.class, placement, why, estimate }.to_string()
     }
 }

@@ -137,36 +137,36 @@ impl Shared {
     /// once.
     pub(super) fn accept(&self, task: Arc<dyn AnyTask>, run: bool) {
         let core = task.core();
-        if let Some(gate) = &core.key {
+        if let Some(gate) = &core.plan.key {
             gate.came();
         }
-        if core.controls.deadline.is_some_and(|at| at <= clock::now()) {
+        if core.plan.controls.deadline.is_some_and(|at| at <= clock::now()) {
             let failure = TaskError::TimedOut { clock: Clock::Deadline, killed: false };
             return self.refuse(&task, failure);
         }
-        if let Some(retry) = &core.retry {
+        if let Some(retry) = &core.plan.retry {
             retry.set_way(Arc::downgrade(&task), self.port());
             // What may run more than once is kept as bytes.
             if let Err(failure) = task.encode() {
                 return self.refuse(&task, failure);
             }
         }
-        if !core.is_private
-            && let Some(weight) = self.scheduler.samples(core.class)
+        if !core.plan.is_private
+            && let Some(weight) = self.scheduler.samples(core.plan.class)
         {
             core.measure.begin(weight, clock::now());
         }
-        if core.controls.has_clocks() {
+        if core.plan.controls.has_clocks() {
             self.clocks.accepted(&self.on_alarm(), &task);
         }
-        match core.route.placement {
+        match core.plan.route.placement {
             Placement::Process => self.queue_for_process(&task),
             Placement::Auto if self.audit(&task) => self.queue_for_thread(task, run),
             Placement::Auto => {
                 if self.scheduler.asks_for_calibration() {
                     self.calibrate();
                 }
-                let place = self.scheduler.glance(core.class);
+                let place = self.scheduler.glance(core.plan.class);
                 if place != Placement::Process || !self.try_process(&task) {
                     self.queue_for_thread(task, run);
                 }
@@ -231,11 +231,11 @@ impl Shared {
 
     /// Queues a task that waits once more.
     pub(super) fn queue_again(&self, task: Arc<dyn AnyTask>) {
-        match task.core().route.placement {
+        match task.core().plan.route.placement {
             Placement::Process => self.queue_for_process(&task),
             Placement::Auto
                 if task.core().is_open()
-                    && self.scheduler.glance(task.core().class) == Placement::Process =>
+                    && self.scheduler.glance(task.core().plan.class) == Placement::Process =>
             {
                 if !self.try_process(&task) {
                     self.queue_for_thread(task, false);

@@ -111,7 +111,7 @@ impl Shared {
         }
         let ended = self.threads.close(until);
         let ours = |tasks: &[Arc<dyn AnyTask>]| {
-            tasks.iter().filter(|task| !task.core().is_private).count()
+            tasks.iter().filter(|task| !task.core().plan.is_private).count()
         };
         cancelled += ours(&waiting) + ours(&running) + self.cancel_late();
         Report { submitted: self.room.accepted(), cancelled, threads_left: !ended }
@@ -156,6 +156,6 @@ impl Shared {
         for task in late.iter().chain(&running) {
             self.settled(task.core(), task.settle_failure(TaskError::Cancelled));
         }
-        late.iter().filter(|task| !task.core().is_private).count()
+        late.iter().filter(|task| !task.core().plan.is_private).count()
     }
 }

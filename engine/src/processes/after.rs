@@ -84,7 +84,7 @@ pub(crate) struct After {
 impl After {
     /// The task left the queue.
     pub(super) fn leave(&mut self, core: &Core) {
-        self.leaves += usize::from(!core.is_private);
+        self.leaves += usize::from(!core.plan.is_private);
     }
 
     pub(super) fn finish(&mut self, finished: Finished) {
@@ -102,7 +102,7 @@ impl After {
     }
 
     pub(super) fn failures(&self) -> usize {
-        self.failed.iter().filter(|(task, _)| !task.core().is_private).count()
+        self.failed.iter().filter(|(task, _)| !task.core().plan.is_private).count()
     }
 
     pub(super) fn send(&mut self, sending: Sending) {
@@ -181,8 +181,8 @@ impl After {
         }
         for (task, failure) in self.failed {
             // Before anybody can know of it, or the task is tried again.
-            if matches!(failure, TaskError::Crashed { .. }) && !task.core().is_private {
-                pool.scheduler.crashed(task.core().job);
+            if matches!(failure, TaskError::Crashed { .. }) && !task.core().plan.is_private {
+                pool.scheduler.crashed(task.core().plan.job);
             }
             let settled = task.settle_failure(failure);
             pool.scheduler.settled(task.core(), settled);

@@ -100,7 +100,7 @@ impl Processes {
         // A clock that kills must not run for somebody else's task, and a task of unknown length
         // is nobody to queue before others.
         let need = self.need(task);
-        let shares = !task.core().controls.is_timed() && !need.one_shot && predicted.is_some();
+        let shares = !task.core().plan.controls.is_timed() && !need.one_shot && predicted.is_some();
         let waiting = inner.queue.of(need).len();
         let (mut idle, mut shortest, mut crowded) = (None, None::<(Duration, usize)>, false);
         for (index, seat) in inner.seats.iter().enumerate().filter(|(_, seat)| seat.serves(need)) {
@@ -169,7 +169,7 @@ impl Processes {
 
     /// How long a task's job takes in a worker, if that was seen before.
     pub(super) fn predicted_ns(&self, task: &Shared) -> Option<u64> {
-        self.home.table.entry(task.core().job).and_then(Entry::service_ns)
+        self.home.table.entry(task.core().plan.job).and_then(Entry::service_ns)
     }
 
     /// Looks later whether what waits in or for a lane is stuck behind a longer task than

@@ -110,7 +110,7 @@ impl Processes {
                 None => (link.lost_reply("the memfd of its output did not arrive"), 0),
             },
         };
-        if let Some(entry) = self.home.table.entry(flight.task.core().job) {
+        if let Some(entry) = self.home.table.entry(flight.task.core().plan.job) {
             entry.observe(done.run_ns, bytes);
         }
         link.free_blocks(flight.input, output);
@@ -181,7 +181,8 @@ impl Processes {
                     link.free_blocks(flight.input, flight.output);
                     // The worker did not even begin, in a time in which it would have woken: it
                     // hangs.
-                    if is_next && flight.task.core().controls.kill_after >= Some(SURELY_AWAKE) {
+                    if is_next && flight.task.core().plan.controls.kill_after >= Some(SURELY_AWAKE)
+                    {
                         link.kill();
                     }
                     after.fail(flight.task, unstarted(failure));

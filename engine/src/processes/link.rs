@@ -210,7 +210,7 @@ impl Link {
     pub(super) fn put_flight(&mut self, flight: Flight) {
         let index = (flight.seq % SLOTS as u64) as usize;
         debug_assert!(self.flights[index].is_none());
-        if let Some(gate) = &flight.task.core().key {
+        if let Some(gate) = &flight.task.core().plan.key {
             gate.entered_lane();
         }
         match flight.bounded_ns() {
@@ -231,7 +231,7 @@ impl Link {
             Some(ns) => self.known_ns = self.known_ns.saturating_sub(ns),
             None => self.apart -= 1,
         }
-        if let Some(gate) = &flight.task.core().key {
+        if let Some(gate) = &flight.task.core().plan.key {
             gate.left_lane();
         }
         Some(flight)
@@ -246,7 +246,7 @@ impl Link {
         (self.known_ns, self.apart) = (0, 0);
         let flights = self.flights.iter_mut().filter_map(Option::take).map(|flight| flight.task);
         let flights =
-            flights.inspect(|task| task.core().key.iter().for_each(|gate| gate.left_lane()));
+            flights.inspect(|task| task.core().plan.key.iter().for_each(|gate| gate.left_lane()));
         flights.chain(self.lost.drain(..).map(|(task, _)| task)).collect()
     }
 

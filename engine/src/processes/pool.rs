@@ -193,7 +193,7 @@ impl Processes {
 
     /// What a task needs of its worker.
     pub(super) fn need(&self, task: &Shared) -> Need {
-        self.needs.get(task.core().job as usize).copied().unwrap_or_default()
+        self.needs.get(task.core().plan.job as usize).copied().unwrap_or_default()
     }
 
     /// Refuses fast while no worker can be started.
@@ -235,7 +235,7 @@ impl Processes {
         }
         let queue = inner.queue.of(self.need(&task));
         // One that is measured goes first, the shadow of one that is audited waits its turn.
-        if task.core().is_private && task.core().witness().is_none() {
+        if task.core().plan.is_private && task.core().witness().is_none() {
             queue.push_front(task);
         } else {
             queue.push_back(task);
@@ -264,7 +264,7 @@ impl Processes {
             if !task.core().claim() {
                 continue;
             }
-            if task.core().is_open() && !self.scheduler.keeps_off_threads(task.core().job) {
+            if task.core().is_open() && !self.scheduler.keeps_off_threads(task.core().plan.job) {
                 task.core().bind_because(Placement::Thread, Why::NoProcess);
                 after.to_threads.push(task);
                 continue;

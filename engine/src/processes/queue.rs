@@ -85,12 +85,12 @@ impl Queue {
     }
 
     pub(super) fn push_back(&mut self, task: Shared) {
-        self.levels[task.core().controls.priority.level()].push_back(task);
+        self.levels[task.core().plan.controls.priority.level()].push_back(task);
     }
 
     /// It is the next one.
     pub(super) fn push_front(&mut self, task: Shared) {
-        let level = task.core().controls.priority.level();
+        let level = task.core().plan.controls.priority.level();
         self.levels[level].push_front(task);
         self.next = Some(level);
     }

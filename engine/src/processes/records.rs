@@ -68,7 +68,7 @@ impl Link {
             }
             record_kind::LOG => {
                 if let Some(record) = LogRecord::decode(record) {
-                    let job = self.flight(record.seq).map(|flight| flight.task.core().name);
+                    let job = self.flight(record.seq).map(|flight| flight.task.core().plan.name);
                     after.logs.extend(LogLine::new(self.pid.unwrap_or(0), job, &record));
                 }
             }

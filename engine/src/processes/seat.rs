@@ -96,6 +96,6 @@ pub(super) struct Flight {
 impl Flight {
     /// Its predicted length, unless nobody should queue behind it.
     pub(super) fn bounded_ns(&self) -> Option<u64> {
-        self.predicted_ns.filter(|_| !self.task.core().controls.is_timed())
+        self.predicted_ns.filter(|_| !self.task.core().plan.controls.is_timed())
     }
 }

@@ -189,7 +189,7 @@ impl Processes {
         {
             return unsent;
         }
-        let wanted = self.home.table.entry(core.job).map_or(0, Entry::output_bytes);
+        let wanted = self.home.table.entry(core.plan.job).map_or(0, Entry::output_bytes);
         let output = match wanted {
             bytes if bytes > OUTPUT_INLINE as u64 => link.outputs.allocate(bytes),
             _ => None,
@@ -198,7 +198,7 @@ impl Processes {
         let context = context_of(core);
         let mut published = None;
         let mut publish = |input: Input<'_>| {
-            let request = Request { job: core.job, flags: 0, context, input, grant };
+            let request = Request { job: core.plan.job, flags: 0, context, input, grant };
             published = Some(link.host.publish(link.lane.req(), link.lane.rsp(), &request));
         };
         match &placed {
@@ -225,7 +225,7 @@ impl Processes {
                 return Sent::NoRoom;
             }
         };
-        let kill_at = core.controls.kill_after.map(|limit| clock::now().saturating_add(limit));
+        let kill_at = core.plan.controls.kill_after.map(|limit| clock::now().saturating_add(limit));
         if core.measure.weight().is_some() {
             self.scheduler.waited(core, Placement::Process, clock::now());
         }
@@ -248,7 +248,7 @@ impl Processes {
         if let Some(at) = kill_at {
             self.alarm_by(inner, at);
         }
-        if core.controls.timeout.is_some() {
+        if core.plan.controls.timeout.is_some() {
             after.started.push((Arc::clone(task), core.runs_before()));
         }
         Sent::Yes
@@ -261,7 +261,7 @@ const fn grant_of(block: &Block) -> Grant {
 
 /// What the task hands on to those that it submits.
 fn context_of(core: &Core) -> Context {
-    let controls = &core.controls;
+    let controls = &core.plan.controls;
     let deadline_ns = controls.deadline.map_or(0, clock::as_ns);
     Context { deadline_ns, trace: controls.trace }
 }

@@ -262,7 +262,7 @@ impl Processes {
         let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
         let Some(oldest) = link.host.oldest() else { return };
         if let Some(flight) = link.flight(oldest)
-            && let Some(entry) = self.home.table.entry(flight.task.core().job)
+            && let Some(entry) = self.home.table.entry(flight.task.core().plan.job)
         {
             let ns = u64::try_from(TAKE_BACK_AFTER.as_nanos()).unwrap_or(u64::MAX);
             entry.observe(ns, entry.output_bytes());

@@ -52,7 +52,7 @@ impl Processes {
             self.spin_skip.store(skip - 1, Ordering::Relaxed);
             return false;
         }
-        let entry = self.home.table.entry(core.job);
+        let entry = self.home.table.entry(core.plan.job);
         entry
             .and_then(|entry| entry.service_ns())
             .is_none_or(|ns| Duration::from_nanos(ns) < SERVICE_MAX)

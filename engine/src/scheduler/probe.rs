@@ -58,7 +58,7 @@ impl Overhead {
     /// What each task does for the figures when it has ended, those included that one in sixteen
     /// short tasks is measured for.
     pub fn count(&self) {
-        if let Some(tasks) = self.scheduler.samples(self.core.class) {
+        if let Some(tasks) = self.scheduler.samples(self.core.plan.class) {
             for stage in [Stage::Queue, Stage::Run, Stage::Wake] {
                 self.scheduler.counters.record(0, Placement::Thread, stage, 2000, tasks);
             }
@@ -68,7 +68,7 @@ impl Overhead {
 
     /// Its tasks are short from here on: not each is measured.
     pub fn make_short(&self) {
-        if let Some(cached) = self.scheduler.cached(self.core.class) {
+        if let Some(cached) = self.scheduler.cached(self.core.plan.class) {
             cached.service_ns.store(2000, std::sync::atomic::Ordering::Relaxed);
         }
     }

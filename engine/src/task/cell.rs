@@ -128,7 +128,7 @@ impl<W: Work> Cell<W> {
 
     /// `None`: the task is tried once more instead.
     fn try_again(&self, outcome: Body<W>) -> Option<Body<W>> {
-        let Some(retry) = &self.core.retry else { return Some(outcome) };
+        let Some(retry) = &self.core.plan.retry else { return Some(outcome) };
         if let Body::Settled(Err(TaskError::Crashed { .. })) = &outcome {
             let deaths = retry.died();
             if deaths >= DEATHS_MAX {
@@ -184,11 +184,11 @@ impl<W: Work> Signals for Cell<W> {
 
     fn inherited(&self) -> Inherited {
         let core = &self.core;
-        let held = core.key.clone().map(|gate| Held::new(gate, core.held.clone()));
+        let held = core.plan.key.clone().map(|gate| Held::new(gate, core.plan.held.clone()));
         Inherited {
-            deadline: core.controls.deadline,
-            trace: core.controls.trace,
-            held: held.or_else(|| core.held.clone()),
+            deadline: core.plan.controls.deadline,
+            trace: core.plan.controls.trace,
+            held: held.or_else(|| core.plan.held.clone()),
         }
     }
 }
@@ -218,7 +218,8 @@ impl<W: Work> AnyTask for Cell<W> {
                 (settled, false)
             }
             Body::Encoded(bytes) => {
-                let entry = cx.home().table.entry(self.core.job).expect("encoded, so registered");
+                let entry =
+                    cx.home().table.entry(self.core.plan.job).expect("encoded, so registered");
                 let mut out = Vec::new();
                 let kind = entry.run_encoded(&bytes, cx, &mut out);
                 self.put_encoded(bytes); // for one more try
@@ -252,7 +253,10 @@ impl<W: Work> AnyTask for Cell<W> {
                 Ok(len)
             }
             Ok(Err(error)) => Err(Failure::Codec {
-                message: format!("the input of {} could not be encoded: {error}", self.core.name),
+                message: format!(
+                    "the input of {} could not be encoded: {error}",
+                    self.core.plan.name
+                ),
             }),
             Err(panic) => Err(Failure::Panicked { message: panic_message(panic) }),
         }
@@ -302,7 +306,7 @@ impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
             Body::Settled(result) => Some(result),
             Body::Replied(kind, bytes) => {
                 let begun = self.core.measure.weight().map(|_| clock::now());
-                let outcome = outcome::decode::<W>(kind, bytes, self.core.name);
+                let outcome = outcome::decode::<W>(kind, bytes, self.core.plan.name);
                 if let Some(begun) = begun {
                     self.core.measure.set_decode_ns(clock::ns_since(begun).max(1));
                 }

@@ -119,23 +119,11 @@ pub(crate) struct Core {
     mailbox: OnceLock<Arc<Mailbox>>,
     /// Who is told what it came to, beside its handle.
     witness: OnceLock<Arc<dyn Witness>>,
-    pub(crate) job: u32,
-    pub(crate) name: &'static str,
-    pub(crate) route: Route,
-    pub(crate) class: Class,
-    pub(crate) controls: Controls,
-    pub(crate) no_caller_run: bool,
-    pub(crate) blocking: bool,
-    pub(crate) is_private: bool,
-    pub(crate) needs_host_thread: bool,
-    pub(crate) key: Option<Arc<Gate>>,
-    pub(crate) held: Option<Arc<Held>>,
-    pub(crate) retry: Option<Arc<Retry>>,
+    pub(crate) plan: Plan,
 }
 
 impl Core {
     pub(crate) fn new(plan: Plan) -> Self {
-        let Plan { job, name, route, class, bytes, controls, no_caller_run, .. } = plan;
         Self {
             state: AtomicU8::new(WAITING),
             placement: AtomicU8::new(0),
@@ -148,25 +136,14 @@ impl Core {
             with_processes: AtomicBool::new(false),
             seat: AtomicU32::new(NO_SEAT),
             seq: AtomicU64::new(0),
-            input_bytes: AtomicU64::new(bytes),
+            input_bytes: AtomicU64::new(plan.bytes),
             encode_ns: AtomicU64::new(0),
             measure: Measure::default(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             mailbox: OnceLock::new(),
             witness: OnceLock::new(),
-            job,
-            name,
-            route,
-            class,
-            controls,
-            no_caller_run,
-            blocking: plan.blocking,
-            is_private: plan.is_private,
-            needs_host_thread: plan.needs_host_thread,
-            key: plan.key,
-            held: plan.held,
-            retry: plan.retry,
+            plan,
         }
     }
 
@@ -185,7 +162,7 @@ impl Core {
 
     /// Only [`Cell`](super::Cell) calls this, under its lock.
     pub(super) fn set_settled(&self) {
-        if let Some(gate) = &self.key {
+        if let Some(gate) = &self.plan.key {
             gate.went();
         }
         // Release pairs with the Acquire of `is_settled`.
@@ -222,7 +199,7 @@ impl Core {
 
     /// The policy has a say in where it runs.
     pub(crate) fn is_auto(&self) -> bool {
-        self.route.placement == Placement::Auto
+        self.plan.route.placement == Placement::Auto
     }
 
     /// … and has not had it yet.
@@ -233,7 +210,7 @@ impl Core {
 
     /// It is nobody to learn from.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.controls.priority == Priority::High || self.controls.deadline.is_some()
+        self.plan.controls.priority == Priority::High || self.plan.controls.deadline.is_some()
     }
 
     pub(crate) fn set_has_key(&self, has: bool) {
@@ -255,13 +232,13 @@ impl Core {
 
     /// Whoever waits for it may start it: it is due, and not bound for a process.
     pub(crate) fn may_start_on_a_thread(&self) -> bool {
-        self.route.placement != Placement::Process && !self.rests()
+        self.plan.route.placement != Placement::Process && !self.rests()
     }
 
     /// One that nobody can start now may be for threads later: it is retried, or its key is given,
     /// or the process side hands it over.
     pub(crate) fn may_come_back(&self) -> bool {
-        self.retry.is_some() || self.key.is_some() || self.is_auto()
+        self.plan.retry.is_some() || self.plan.key.is_some() || self.is_auto()
     }
 
     pub(crate) fn rests(&self) -> bool {
@@ -270,7 +247,7 @@ impl Core {
 
     /// Runs that have ended and were not its last.
     pub(crate) fn runs_before(&self) -> u32 {
-        self.retry.as_ref().map_or(0, |retry| retry.used())
+        self.plan.retry.as_ref().map_or(0, |retry| retry.used())
     }
 
     pub(crate) fn set_with_processes(&self, with: bool) {

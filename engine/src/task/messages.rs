@@ -213,6 +213,6 @@ impl<M> Drop for Messages<M> {
 
 impl<M> fmt::Debug for Messages<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Messages").field("job", &self.core().name).finish_non_exhaustive()
+        f.debug_struct("Messages").field("job", &self.core().plan.name).finish_non_exhaustive()
     }
 }

@@ -211,7 +211,7 @@ impl Blocking {
         loop {
             let task = self.queue.pop()?;
             let core = task.core();
-            if let Some(gate) = &core.key
+            if let Some(gate) = &core.plan.key
                 && !core.take_key()
                 && !gate.take_or_wait(self.me.clone(), &task)
             {
@@ -229,7 +229,7 @@ impl Blocking {
         let core = task.core();
         self.room.leave(core);
         self.state.lock().running.insert(number, Arc::clone(&task));
-        if core.controls.timeout.is_some()
+        if core.plan.controls.timeout.is_some()
             && let Some(port) = self.port.get().and_then(Weak::upgrade)
         {
             port.started(&task, core.runs_before());
@@ -363,7 +363,7 @@ impl Blocking {
 }
 
 fn give_key(core: &Core) {
-    if let Some(gate) = &core.key {
+    if let Some(gate) = &core.plan.key {
         gate.give();
     }
 }

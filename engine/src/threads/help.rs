@@ -17,7 +17,7 @@ impl Threads {
             self.run_unstarted(core, share);
         }
         // One that mostly waits is not worth looking at.
-        if self.budget.cores() == 1 || core.blocking {
+        if self.budget.cores() == 1 || core.plan.blocking {
             return;
         }
         for round in 1..=JOIN_ROUNDS {
@@ -37,7 +37,7 @@ impl Threads {
     /// wants another place.
     pub(crate) fn run_now(self: &Arc<Self>, task: &Shared) -> bool {
         let core = task.core();
-        if core.no_caller_run || core.blocking {
+        if core.plan.no_caller_run || core.plan.blocking {
             return false;
         }
         if self.budget.is_held_here() {
@@ -55,13 +55,13 @@ impl Threads {
     /// Runs a task that has not started for the caller who will wait for it. A job that waits has
     /// a token, under which its child runs; whoever else waits needs a free one.
     fn run_unstarted(self: &Arc<Self>, core: &Core, share: &dyn Fn() -> Shared) {
-        let may_run_here = !core.no_caller_run && !core.blocking;
+        let may_run_here = !core.plan.no_caller_run && !core.plan.blocking;
         if self.budget.is_held_here() {
             if may_run_here {
                 self.run_claimed(core, share);
                 return;
             }
-            if core.blocking {
+            if core.plan.blocking {
                 return; // it needs none of the pool's threads
             }
             // Every pool thread may be waiting as this one is: a thread of the child's own.
@@ -85,7 +85,7 @@ impl Threads {
     /// it is somebody else's, or its key is taken.
     fn run_claimed(self: &Arc<Self>, core: &Core, share: &dyn Fn() -> Shared) -> bool {
         // One that was handed its key is the next of some thread.
-        let gate = core.key.as_ref();
+        let gate = core.plan.key.as_ref();
         if core.has_key() || gate.is_some_and(|gate| !gate.try_take()) {
             return false;
         }

@@ -28,7 +28,7 @@ impl Threads {
                 }
                 continue;
             }
-            if let Some(gate) = &core.key
+            if let Some(gate) = &core.plan.key
                 && !has_key
                 && !gate.take_or_wait(self.me.clone(), &task)
             {
@@ -44,7 +44,7 @@ impl Threads {
                     return Some(task);
                 }
             }
-            if let Some(gate) = &task.core().key {
+            if let Some(gate) = &task.core().plan.key {
                 gate.give();
             }
         }
@@ -68,7 +68,7 @@ impl Threads {
             let is_probe = core.why() == Why::Probe;
             if self.port().is_some_and(|port| port.to_process(task)) {
                 if !is_probe {
-                    self.send_others(core.class);
+                    self.send_others(core.plan.class);
                 }
                 return Placement::Process;
             }
@@ -93,7 +93,7 @@ impl Threads {
         let Some(port) = self.port() else { return };
         self.queue.sift(|task| {
             let core = task.core();
-            if core.class != class || !core.is_open() || !core.claim() {
+            if core.plan.class != class || !core.is_open() || !core.claim() {
                 return core.is_waiting().then_some(task);
             }
             if self.scheduler.glance(class) == Placement::Process && port.to_process(&task) {
@@ -123,7 +123,7 @@ impl Threads {
     /// took, now and then. Lets its key go.
     pub(super) fn run_measured(&self, task: &Shared, cx: &mut Ctx) {
         let core = task.core();
-        if core.controls.timeout.is_some()
+        if core.plan.controls.timeout.is_some()
             && let Some(port) = self.port()
         {
             port.started(task, core.runs_before());
@@ -148,12 +148,12 @@ impl Threads {
 
     /// How many cores a task on a thread keeps busy, or idle by its key.
     fn stands_for(&self, core: &Core) -> f64 {
-        let Some(gate) = &core.key else { return 1.0 };
+        let Some(gate) = &core.plan.key else { return 1.0 };
         gate.stands_for(self.budget.free(), self.room.waiting_tasks())
     }
 
     pub(super) fn give_key(&self, core: &Core) {
-        if let Some(gate) = &core.key {
+        if let Some(gate) = &core.plan.key {
             gate.give();
         }
     }
@@ -162,7 +162,7 @@ impl Threads {
 /// Runs a task in a span of its own, where the host's subscriber hears of such: one load otherwise.
 #[inline]
 pub(super) fn run_in_span(task: &Shared, cx: &Ctx) -> (Settled, bool) {
-    let job = task.core().name;
+    let job = task.core().plan.name;
     let span = tracing::debug_span!(target: "amphi", "task", job, placement = "thread");
     span.in_scope(|| task.run_here(cx))
 }

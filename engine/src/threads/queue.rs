@@ -39,10 +39,10 @@ impl Queue {
 
     #[inline]
     pub(super) fn push(&self, task: Shared) {
-        if task.core().is_private {
+        if task.core().plan.is_private {
             return self.push_keyed(task);
         }
-        let level = task.core().controls.priority.level();
+        let level = task.core().plan.controls.priority.level();
         if level != NORMAL && !self.has_levels.load(Ordering::Relaxed) {
             self.has_levels.store(true, Ordering::Relaxed);
         }

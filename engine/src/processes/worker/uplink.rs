@@ -109,9 +109,9 @@ impl Uplink {
 }
 
 fn ask(core: &Core) -> Ask {
-    let controls = &core.controls;
+    let controls = &core.plan.controls;
     Ask {
-        on_thread: core.needs_host_thread,
+        on_thread: core.plan.needs_host_thread,
         kill_after_ns: controls.kill_after.map(clock::as_ns),
         timeout_ns: controls.timeout.map(clock::as_ns),
         queue_timeout_ns: controls.queue_timeout.map(clock::as_ns),
@@ -141,7 +141,7 @@ impl ProcessSide for Uplink {
         core.bind(Placement::Process);
         let child = self.next.fetch_add(1, Ordering::Relaxed);
         let bytes = task.take_encoded();
-        let again = core.retry.is_some().then(|| bytes.clone());
+        let again = core.plan.retry.is_some().then(|| bytes.clone());
         let packed = pack(bytes);
         task.put_encoded(again.unwrap_or_default());
         let (input, fd) = match packed {
@@ -156,7 +156,7 @@ impl ProcessSide for Uplink {
                 return;
             }
         };
-        let message = FromWorker::Submit { child, job: core.job, ask: ask(core), input };
+        let message = FromWorker::Submit { child, job: core.plan.job, ask: ask(core), input };
         self.children.lock().insert(child, Arc::clone(&task));
         self.send(&message, fd.as_ref());
         self.tell(&mut self.waits.lock()); // others wait for it already, maybe
