@@ -19,8 +19,12 @@
 //! | `poll`, `stage` | load Acquire | `finish`, `need_space` | the reply, or the wish |
 //! | `grant` | swap AcqRel | `WorkerLane::granted` | the answer; and, backwards, PARKED |
 //! | `remains` | load Acquire | claim in `WorkerLane::next` | what a dead worker did last |
+//! | `answers` | load Acquire | `WorkerLane::claim` | replies of a running batch |
 //! | `arm`, `rearm` | fence SeqCst | `WorkerLane::must_ring` | the epoch, or the reply |
 
+mod batch;
+
+use crate::batch::{Progress, split_key};
 use crate::error::Violation;
 use crate::lane::{Req, Rsp, load_bytes, store_bytes};
 use crate::layout::{
@@ -122,15 +126,30 @@ impl HostLane {
         rsp: Rsp<'_>,
         request: &Request<'_>,
     ) -> Result<Published, Violation> {
+        self.publish_as(req, rsp, request, None)
+    }
+
+    #[inline(always)] // without a batch it is as if there were none
+    fn publish_as(
+        &mut self,
+        req: Req<'_>,
+        rsp: Rsp<'_>,
+        request: &Request<'_>,
+        batch: Option<Progress>,
+    ) -> Result<Published, Violation> {
         self.check()?;
         assert!(self.free_slots() > 0, "the host publishes only to free slots");
         let seq = self.next_seq();
         write_request(req, seq, request);
+        if let Some(batch) = batch {
+            // Relaxed: the swap below publishes it with the request.
+            rsp.claims(seq).store(batch.word(seq).bits(), Ordering::Relaxed);
+        }
         // PAIRS: slot.claim — Release, with the claim's Acquire in `WorkerLane::next`; and
         // slot.parked — Acquire, with the CAS in `WorkerLane::park`: one word, one order.
         let old = rsp.state(seq).swap(Word::queued(seq).bits(), Ordering::AcqRel);
         let old = Word::from_bits(old);
-        let noted = self.ledger.publish(request.grant, old);
+        let noted = self.ledger.publish(request.grant, old, batch);
         self.latch(noted)?;
         Ok(Published { seq, wake: old.is_parked() })
     }
@@ -172,11 +191,13 @@ impl HostLane {
         }
     }
 
-    /// Asks a task to stop; its job sees it when it looks.
+    /// Asks a task to stop; its job sees it when it looks. A task of a batch by its
+    /// [key](crate::key_of).
     #[inline]
-    pub fn cancel(&self, req: Req<'_>, seq: u64) {
-        if self.ledger.holds(seq) {
-            req.slot(seq, req_word::CANCEL).store(seq, Ordering::Relaxed);
+    pub fn cancel(&mut self, req: Req<'_>, key: u64) {
+        let (seq, index) = split_key(key);
+        if self.ledger.holds(seq) && self.may_cancel(seq, index) {
+            req.slot(seq, req_word::CANCEL).store(key, Ordering::Relaxed);
         }
     }
 
@@ -191,6 +212,7 @@ impl HostLane {
         let seen = self.look(rsp, seq);
         match self.latch(seen)? {
             Stage::Queued | Stage::Running | Stage::Granted => Ok(None),
+            stage if self.ledger.is_open_batch(seq) => self.poll_batch(req, rsp, seq, stage),
             Stage::NeedSpace => {
                 let head = Head::from_bits(rsp.slot(seq, rsp_word::HEAD).load(Ordering::Relaxed));
                 let wish = Event::NeedSpace { seq, len: head.len() };
@@ -199,15 +221,20 @@ impl HostLane {
             Stage::Done => {
                 let done = read_done(rsp, seq, self.ledger.grant_of(seq));
                 let done = self.latch(done)?;
-                self.ledger.settle(seq, Word::done(seq));
-                if self.ledger.in_flight() == 0 {
-                    // Relaxed: a hint that forgives the worker its bell. It is stored after the
-                    // reply was seen, so it never promises too much; and only when the lane is
-                    // empty, since a worker with a task ahead does not look at it.
-                    req.word(HARVESTED_WORD).store(seq, Ordering::Relaxed);
-                }
+                self.settle_done(req, seq);
                 Ok(Some(Event::Done(done)))
             }
+        }
+    }
+
+    #[inline]
+    fn settle_done(&mut self, req: Req<'_>, seq: u64) {
+        self.ledger.settle(seq, Word::done(seq));
+        if self.ledger.in_flight() == 0 {
+            // Relaxed: a hint that forgives the worker its bell. It is stored after the reply was
+            // seen, so it never promises too much; and only when the lane is empty, since a worker
+            // with a task ahead does not look at it.
+            req.word(HARVESTED_WORD).store(seq, Ordering::Relaxed);
         }
     }
 
@@ -306,17 +333,18 @@ impl HostLane {
         self.epoch % 2 == 1
     }
 
-    /// What is left after the worker's death, when `poll` finds nothing more: each sequence,
-    /// oldest first, and whether it had started. Nothing is in flight afterwards, and no slot is
-    /// free. A lane that a violation latched answers, too; what its words do not prove unstarted
-    /// had started.
+    /// What is left after the worker's death, when `poll` and `answers` find nothing more: each
+    /// task's sequence (of a batch, each task's [key](crate::key_of)), oldest first, and whether it
+    /// had started. Nothing is in flight afterwards, and no slot is free. A lane that a violation
+    /// latched answers, too; what its words do not prove unstarted had started.
     pub fn remains(&mut self, rsp: Rsp<'_>) -> Vec<(u64, bool)> {
         let started = |seq| {
             // PAIRS: slot.claim — Acquire, the dead worker's last step; its exit came after.
             let now = Word::from_bits(rsp.state(seq).load(Ordering::Acquire));
             now != Word::queued(seq) || !self.ledger.looked_queued(seq)
         };
-        let left = self.ledger.sequences().map(|seq| (seq, started(seq))).collect();
+        let each = self.ledger.sequences().flat_map(|seq| self.tasks_left(rsp, seq, started(seq)));
+        let left = each.collect();
         self.ledger.close();
         left
     }

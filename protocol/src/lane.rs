@@ -10,8 +10,8 @@
 //! 2. Payload words are Relaxed. What orders them is the state word of their slot.
 
 use crate::layout::{
-    REQ_CONTROL_WORDS, REQ_SLOTS_WORD, RSP_CONTROL_WORDS, SLOT_WORDS, SLOTS, WORD, req_word,
-    rsp_word,
+    CLAIM_WORDS, CLAIMS_WORD, REQ_CONTROL_WORDS, REQ_SLOTS_WORD, RSP_CONTROL_WORDS, SLOT_WORDS,
+    SLOTS, WORD, req_word, rsp_word,
 };
 use crate::message::{InlineBytes, Stage};
 use crate::slot::Word;
@@ -22,8 +22,8 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy)]
 pub struct Req<'a>(&'a [AtomicU64; REQ_CONTROL_WORDS]);
 
-/// The control part of an RSP mapping. State words are written by both, the record ring's head by
-/// the host, the rest by the worker.
+/// The control part of an RSP mapping. State words and claim words are written by both, the record
+/// ring's head by the host, the rest by the worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Rsp<'a>(&'a [AtomicU64; RSP_CONTROL_WORDS]);
 
@@ -72,6 +72,12 @@ impl<'a> Rsp<'a> {
     #[inline]
     pub(crate) fn state(self, seq: u64) -> &'a AtomicU64 {
         self.slot(seq, rsp_word::STATE)
+    }
+
+    /// The claim word of a batch.
+    #[inline]
+    pub(crate) fn claims(self, seq: u64) -> &'a AtomicU64 {
+        &self.0[CLAIMS_WORD + slot_of(seq) * CLAIM_WORDS]
     }
 
     #[inline]

@@ -1,12 +1,13 @@
 //! The byte map of a lane's two mappings. Every offset stands here, once, and is asserted.
 //!
 //! REQ (host read-write, worker read-only): header · doorbell line · slots · arena.
-//! RSP (both read-write): slots · record ring · arena.
+//! RSP (both read-write): slots · claim words · record ring · arena.
 //!
 //! # Invariants
 //! 1. A shared word is eight bytes and aligned to eight, so that no value is ever torn.
 //! 2. Words that different ends write never share a line of [`LINE_BYTES`], except a response
-//!    slot's state word, which both write by design: claim against revoke needs one word.
+//!    slot's state word and a batch's claim word, which both write by design: claim against taking
+//!    back needs one word.
 //! 3. Nothing here depends on what stands in the memory. There is no shared index.
 
 /// Version of the protocol.
@@ -95,6 +96,14 @@ pub(crate) mod rsp_word {
     pub(crate) const INLINE: usize = 3;
 }
 
+/// Most tasks of one batch.
+pub const BATCH_MAX: usize = 32;
+/// The claim words of batches in RSP, one a slot, each on a line of its own: whoever looks at a
+/// slot does not disturb the worker that claims. Written by both ends, by RMW, but for the host's
+/// first value before it publishes.
+pub(crate) const CLAIMS_WORD: usize = SLOTS * SLOT_WORDS;
+pub(crate) const CLAIM_WORDS: usize = LINE_BYTES / WORD;
+
 /// The record ring's words in RSP. TAIL and the data are the worker's, HEAD is the host's.
 pub(crate) mod record_word {
     use super::{LINE_BYTES, RECORDS_BYTES, RECORDS_OFFSET, WORD};
@@ -113,7 +122,8 @@ const _: () = assert!(req_word::INLINE * WORD + INPUT_INLINE == SLOT_BYTES);
 const _: () = assert!(rsp_word::INLINE * WORD + OUTPUT_INLINE == SLOT_BYTES);
 const _: () = assert!(INPUT_INLINE.is_multiple_of(WORD) && OUTPUT_INLINE.is_multiple_of(WORD));
 const _: () = assert!(REQ_SLOTS_WORD * WORD + SLOTS * SLOT_BYTES <= ARENA_OFFSET);
-const _: () = assert!(SLOTS * SLOT_BYTES <= RECORDS_OFFSET);
+const _: () = assert!((CLAIMS_WORD + SLOTS * CLAIM_WORDS) * WORD <= RECORDS_OFFSET);
+const _: () = assert!(BATCH_MAX <= u8::MAX as usize);
 const _: () = assert!(record_word::DATA + record_word::DATA_WORDS == RSP_CONTROL_WORDS);
 const _: () = assert!(ARENA_OFFSET.is_multiple_of(4096) && RSP_ARENA_OFFSET.is_multiple_of(4096));
 const _: () = assert!((ARENA_BYTES as u64).is_multiple_of(BLOCK_MAX));
@@ -149,6 +159,9 @@ pub const LAYOUT_HASH: u64 = {
         rsp_word::HEAD,
         rsp_word::RUN_NS,
         rsp_word::INLINE,
+        CLAIMS_WORD,
+        CLAIM_WORDS,
+        BATCH_MAX,
         record_word::TAIL,
         record_word::HEAD,
         record_word::DATA,

@@ -6,8 +6,11 @@
 //!    a slot of its own. `tail` is in flight, or equals `next`.
 //! 2. A task's states are only seen in the order of the state machine
 //!    (`protocol/README.md`, 3); the host's own step, to Granted, is only ever made here.
-//! 3. A settled slot remembers the one word it must still hold when it is used again.
+//! 3. Only the host lowers the `end` of a batch, and notes it here; so `end` is never taken from a
+//!    shared word. `taken <= next <= end`.
+//! 4. A settled slot remembers the one word it must still hold when it is used again.
 
+use crate::batch::Progress;
 use crate::error::Violation;
 use crate::lane::slot_of;
 use crate::layout::SLOTS;
@@ -29,6 +32,8 @@ pub(crate) struct Ledger {
     next: u64,
     in_flight: usize,
     entries: [Entry; SLOTS],
+    /// Of the slots that hold a batch, how far that is.
+    batches: [Option<Progress>; SLOTS],
     /// The worker is dead: nothing is published any more.
     over: bool,
 }
@@ -36,7 +41,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) const fn new() -> Self {
         let entries = [Entry::Settled(Word::done(0)); SLOTS];
-        Self { tail: 1, next: 1, in_flight: 0, entries, over: false }
+        Self { tail: 1, next: 1, in_flight: 0, entries, batches: [None; SLOTS], over: false }
     }
 
     #[inline]
@@ -67,7 +72,12 @@ impl Ledger {
 
     /// The next sequence goes into flight; `old` is what its slot held.
     #[inline]
-    pub(crate) fn publish(&mut self, grant: Grant, old: Word) -> Result<(), Violation> {
+    pub(crate) fn publish(
+        &mut self,
+        grant: Grant,
+        old: Word,
+        batch: Option<Progress>,
+    ) -> Result<(), Violation> {
         assert!(self.next < SEQ_MAX, "a lane ends before its sequences do");
         let entry = &mut self.entries[slot_of(self.next)];
         let Entry::Settled(left) = *entry else { panic!("a free slot is settled") };
@@ -75,9 +85,35 @@ impl Ledger {
             return Err(Violation::new("a free slot's word stays as it was left", old.bits()));
         }
         *entry = Entry::InFlight { seen: Stage::Queued, grant, asked: false };
+        self.batches[slot_of(self.next)] = batch;
         self.next += 1;
         self.in_flight += 1;
         Ok(())
+    }
+
+    /// How far a batch is; `None`: it is a single task, or not in the lane.
+    #[inline]
+    pub(crate) fn batch(&self, seq: u64) -> Option<Progress> {
+        self.batches[slot_of(seq)].filter(|_| self.holds(seq))
+    }
+
+    /// Notes how far a batch is.
+    #[inline]
+    pub(crate) fn set_batch(&mut self, seq: u64, progress: Progress) {
+        debug_assert!(self.batch(seq).is_some());
+        self.batches[slot_of(seq)] = Some(progress);
+    }
+
+    /// It is a batch, and no task of it has asked for room and was heard.
+    #[inline]
+    pub(crate) fn is_open_batch(&self, seq: u64) -> bool {
+        self.batches[slot_of(seq)].is_some() && !self.has_asked(seq)
+    }
+
+    /// It has asked for room, and was heard.
+    #[inline]
+    pub(crate) fn has_asked(&self, seq: u64) -> bool {
+        matches!(self.entries[slot_of(seq)], Entry::InFlight { asked: true, .. })
     }
 
     /// Takes note of a task's word. Only for a sequence that the ledger [`holds`](Self::holds).
@@ -193,7 +229,7 @@ mod tests {
     fn a_slot_taken_back_in_the_middle_is_free_once_the_older_are_settled() {
         let mut ledger = Ledger::new();
         for _ in 0..SLOTS {
-            ledger.publish(Grant::NONE, Word::done(0)).unwrap();
+            ledger.publish(Grant::NONE, Word::done(0), None).unwrap();
         }
         assert_eq!((ledger.free_slots(), ledger.in_flight()), (0, 8));
         ledger.settle(2, Word::revoked(2));
@@ -201,8 +237,8 @@ mod tests {
         ledger.settle(1, Word::done(1));
         assert_eq!((ledger.free_slots(), ledger.in_flight(), ledger.oldest()), (2, 6, Some(3)));
         assert!(ledger.sequences().eq(3..=8));
-        ledger.publish(Grant::NONE, Word::done(1).parked()).unwrap();
+        ledger.publish(Grant::NONE, Word::done(1).parked(), None).unwrap();
         // Sequence 2 was taken back: a word that says it was done is a lie.
-        ledger.publish(Grant::NONE, Word::done(2)).unwrap_err();
+        ledger.publish(Grant::NONE, Word::done(2), None).unwrap_err();
     }
 }

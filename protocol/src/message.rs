@@ -60,7 +60,8 @@ impl Context {
 pub struct Request<'a> {
     /// Index in the job table.
     pub job: u32,
-    /// Not used yet; 0.
+    /// Of a batch, how many tasks it has, which [`publish_batch`](crate::HostLane::publish_batch)
+    /// sets; 0 else.
     pub flags: u32,
     /// What it hands on to tasks that it submits.
     pub context: Context,
@@ -212,13 +213,35 @@ pub struct Done {
     pub run_ns: u64,
 }
 
+/// Replies of a batch's tasks, in order: those of `first..until`. [`Pieces`](crate::Pieces) tells
+/// them apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Answers {
+    /// The batch's sequence.
+    pub seq: u64,
+    /// How many tasks' replies stand before these in the output, and were told before.
+    pub first: usize,
+    /// The first task whose reply is not told.
+    pub until: usize,
+    /// Bytes that the replies may fill while the batch runs, and fill when it is over; checked.
+    pub len: u64,
+    /// They lie in the block that the ledger granted, not in the slot.
+    pub in_block: bool,
+    /// The batch is over, and left the lane.
+    pub last: bool,
+}
+
 /// What the host finds at the oldest task of a lane.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::large_enum_variant, reason = "replies are copied once and never boxed")]
 pub enum Event {
     /// It is done.
     Done(Done),
-    /// It wants room for an output of `len` bytes.
+    /// It is a batch, and of its tasks some are done. Where another one is about to ask for room,
+    /// those behind that one were taken back: see [`tasks`](crate::HostLane::tasks).
+    Answers(Answers),
+    /// It wants room for an output of `len` bytes. Of a batch: its last task does, the others'
+    /// replies were told before.
     NeedSpace {
         /// Its sequence.
         seq: u64,
@@ -284,7 +307,7 @@ pub struct Claimed {
     pub seq: u64,
     /// Index in the job table.
     pub job: u32,
-    /// Not used yet.
+    /// Of a batch, how many tasks it had at first; 0 else.
     pub flags: u32,
     /// What it hands on to tasks that it submits.
     pub context: Context,

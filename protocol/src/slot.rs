@@ -179,6 +179,9 @@ impl Word {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head(u64);
 
+/// The kind of a head that stands for the replies of a batch; no [`ReplyKind`] has this number.
+const REPLIES: u64 = 7;
+
 /// Lengths in a head have 48 bits, which is more than an address space holds.
 pub(crate) const HEAD_LEN_MAX: u64 = u64::MAX >> 16;
 
@@ -197,6 +200,18 @@ impl Head {
     pub(crate) const fn reply(kind: ReplyKind, place: Place, len: u64) -> Self {
         assert!(len <= HEAD_LEN_MAX, "an output fits an address space");
         Self(len << 16 | place.number() << 8 | kind.number())
+    }
+
+    /// The head of a batch's replies.
+    #[inline]
+    pub(crate) const fn replies(place: Place, len: u64) -> Self {
+        assert!(len <= HEAD_LEN_MAX, "an output fits an address space");
+        Self(len << 16 | place.number() << 8 | REPLIES)
+    }
+
+    #[inline]
+    pub(crate) const fn is_replies(self) -> bool {
+        self.0 & 0xff == REPLIES
     }
 
     #[inline]
@@ -304,5 +319,8 @@ mod tests {
         }
         assert!(Head::from_bits(0).kind().is_err() && Head::from_bits(0).place().is_err());
         assert!(Head::from_bits(u64::MAX).kind().is_err());
+        let head = Head::replies(Place::Block, 400);
+        assert!(head.is_replies() && head.kind().is_err());
+        assert_eq!((head.place(), head.len()), (Ok(Place::Block), 400));
     }
 }

@@ -1,5 +1,7 @@
 //! Both ends of a lane in one thread: one test for each promise of `protocol/README.md`.
 
+mod batch;
+
 use crate::layout::{
     ARENA_OFFSET, INPUT_INLINE, OUTPUT_INLINE, REQ_CONTROL_WORDS, RSP_ARENA_OFFSET,
     RSP_CONTROL_WORDS, SLOTS, rsp_word,

@@ -17,7 +17,10 @@
 //! | `park`, `park_for_grant` | CAS AcqRel | the swaps of `publish`, `grant` | PARKED, or the new word |
 //! | `finish`, `need_space` | store Release | `HostLane::poll` | the reply, or the wish |
 //! | `granted` | load Acquire | `HostLane::grant` | the answer |
+//! | `claim` | CAS Release | `HostLane::answers` | the replies before it |
 //! | `must_ring` | fence SeqCst | `HostLane::rearm` | the reply, or the epoch |
+
+mod batch;
 
 use crate::error::{Mismatch, Violation};
 use crate::lane::{Req, Rsp, load_bytes, state_word_index, store_bytes};
@@ -30,6 +33,7 @@ use crate::message::{
 };
 use crate::slot::{AtCursor, Head, Word};
 use crate::sync::{Ordering, fence};
+pub use crate::worker::batch::{Batch, Put};
 
 /// A state word to sleep on: FUTEX_WAIT on its low half while that is `expected`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,6 +50,8 @@ impl Processes {
                         finished += 1;
                     }
                 }
+                // No batch was published.
+                Ok(Some(Event::Answers(_))) => {}
                 Ok(Some(Event::NeedSpace { seq, len })) => {
                     let answer = self.room_for(link, seq, len);
                     match link.host.grant(link.lane.req(), link.lane.rsp(), seq, answer) {

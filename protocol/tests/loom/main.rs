@@ -10,6 +10,7 @@
 
 #![cfg(amphi_loom)]
 
+mod batch;
 mod broken;
 mod lane;
 
