@@ -32,6 +32,15 @@ pub(crate) const TOKEN_QUANTUM: Duration = Duration::from_micros(200);
 /// for the worker to ring for several tasks at once (the experiment is in `benches/README.md`).
 pub(crate) const PREFETCH: Duration = Duration::from_micros(400);
 
+/// A job that takes longer is in no batch: what its own slot costs is little beside it.
+pub(crate) const BATCHED_SERVICE: Duration = Duration::from_micros(10);
+
+/// A task with a longer input is in no batch.
+pub(crate) const BATCHED_INPUT: u64 = 1024;
+
+/// Predicted work of one batch: so long the first reply may wait for the last.
+pub(crate) const BATCH_WORK: Duration = Duration::from_micros(50);
+
 /// What waking a parked worker costs here (measured: 40–50 µs round trip): less work than this
 /// is not worth a second worker.
 pub(crate) const WAKE_COST: Duration = Duration::from_micros(20);

@@ -13,6 +13,7 @@
 //! 3. Nothing is settled, woken or given back under the lock: [`After`] does it.
 
 mod after;
+mod batch;
 mod carry;
 mod children;
 mod control;

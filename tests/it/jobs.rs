@@ -23,6 +23,7 @@ pub(crate) fn app() -> App {
         .job::<Relay>()
         .include(crate::children::jobs)
         .include(crate::life::jobs)
+        .include(crate::batches::jobs)
         .include(crate::blocking::jobs)
         .include(crate::corners::jobs)
         .include(crate::corners::jobs2)

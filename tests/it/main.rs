@@ -6,6 +6,7 @@ mod audit;
 mod blocking;
 mod children;
 mod chores;
+mod batches;
 mod conformance;
 mod faults;
 mod shutdown;

@@ -114,6 +114,7 @@ impl After {
     }
 
     /// Does it, without the lock.
+    #[inline]
     pub(super) fn run(mut self, pool: &Processes) {
         // A copy makes room for the next one to be dispatched: a loop, not a recursion.
         let mut sends = VecDeque::from(std::mem::take(&mut self.sends));
@@ -145,14 +146,15 @@ impl After {
         }
     }
 
-    fn run_quick(self, pool: &Processes) {
-        for (lane, seq) in self.wakes {
+    /// In place: it is a kilobyte, which would be moved for each task.
+    fn run_quick(&mut self, pool: &Processes) {
+        for (lane, seq) in self.wakes.drain(..) {
             lane.wake(seq);
         }
         if self.call {
             pool.call.ring();
         }
-        self.receivers.into_iter().for_each(Wakes::wake);
+        self.receivers.drain(..).for_each(Wakes::wake);
         forward_to_stderr(&self.stderr);
         self.logs.iter().for_each(LogLine::tell);
         for note in &self.notes {
@@ -162,10 +164,10 @@ impl After {
             && let Some(port) = pool.port()
         {
             self.started.iter().for_each(|(task, run)| port.started(task, *run));
-            self.to_threads.into_iter().for_each(|task| port.to_thread(task));
+            self.to_threads.drain(..).for_each(|task| port.to_thread(task));
         }
         if !self.requests.is_empty() {
-            pool.serve(self.requests);
+            pool.serve(std::mem::take(&mut self.requests));
         }
         if !self.orphans.is_empty()
             && let Some(port) = pool.port()
@@ -176,10 +178,10 @@ impl After {
             pool.room.leave_one();
         }
         let settled = !self.finished.is_empty() || !self.failed.is_empty();
-        for finished in self.finished {
+        for finished in self.finished.drain(..) {
             settle(pool, finished);
         }
-        for (task, failure) in self.failed {
+        for (task, failure) in self.failed.drain(..) {
             // Before anybody can know of it, or the task is tried again.
             if matches!(failure, TaskError::Crashed { .. }) && !task.core().plan.is_private {
                 pool.scheduler.crashed(task.core().plan.job);

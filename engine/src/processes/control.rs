@@ -27,18 +27,16 @@ impl Processes {
     fn stop(&self, core: &Core, failure: Failure, running_too: bool) {
         let mut after = After::default();
         let mut inner = self.inner.lock();
-        let Some((index, seq)) = core.seat() else { return };
-        if let Some(link) = inner.link_of(index, seq, core) {
+        let Some((index, key)) = core.seat() else { return };
+        if let Some(link) = inner.link_of(index, key, core) {
             let lane = Arc::clone(&link.lane);
-            match link.host.revoke(lane.rsp(), seq) {
-                Ok(true) => {
-                    if let Some(flight) = link.take_flight(seq) {
-                        link.free_blocks(flight.input, flight.output);
-                        after.fail(flight.task, failure);
-                    }
+            match link.revoke(key) {
+                Ok(Some((task, others))) => {
+                    after.fail(task, failure);
+                    self.queue_all_again(&mut inner, others);
                 }
-                Ok(false) if running_too => link.host.cancel(lane.req(), seq),
-                Ok(false) => {}
+                Ok(None) if running_too => link.host.cancel(lane.req(), key),
+                Ok(None) => {}
                 Err(violation) => link.break_off(violation.to_string()),
             }
         }

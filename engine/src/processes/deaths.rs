@@ -30,22 +30,22 @@ impl Supervisor {
         link.read_stderr(&mut after.stderr);
         let _ = link.read_socket();
         link.read_records(&mut after);
-        pool.harvest(&mut inner, index, &mut after);
+        pool.harvest_early(&mut inner, index, &mut after);
         let Some(link) = inner.current(index, generation) else { return };
         let lane = Arc::clone(&link.lane);
         let mut unstarted = Vec::new();
-        for (seq, started) in link.host.remains(lane.rsp()) {
-            let Some(flight) = link.take_flight(seq) else { continue };
-            if started {
-                let verdict = link.verdict.take_if(|(killed, _)| *killed == seq);
-                link.lost.push((flight.task, verdict.map(|(_, failure)| failure)));
+        for (key, started) in link.host.remains(lane.rsp()) {
+            let Some(task) = link.task_of(key).map(Arc::clone) else { continue };
+            let verdict = link.verdict.take_if(|(killed, _)| *killed == key);
+            // What it was killed for ends, even if it was only about to start.
+            if started || verdict.is_some() {
+                link.lost.push((task, verdict.map(|(_, failure)| failure)));
             } else {
-                unstarted.push(flight.task);
+                unstarted.push(task);
             }
         }
-        for task in unstarted.into_iter().rev() {
-            pool.queue_again(&mut inner, task);
-        }
+        link.clear_flights();
+        pool.queue_all_again(&mut inner, unstarted);
         let until = clock::now() + EXIT_STATUS_TIMEOUT;
         inner.seats[index as usize].state = SeatState::Dying { until };
         pool.alarm_by(&mut inner, until);

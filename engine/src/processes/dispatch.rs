@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::After;
+use super::batch::NoRoom;
 use super::pool::{Inner, Processes, Shared};
 use super::queue::{Queue, Queues};
 use super::send::Sent;
@@ -51,7 +52,7 @@ impl Processes {
     fn dispatch_from(
         &self,
         inner: &mut Inner,
-        queue: impl Fn(&mut Queues) -> &mut Queue,
+        queue: fn(&mut Queues) -> &mut Queue,
         after: &mut After,
     ) {
         while let Some(task) = queue(&mut inner.queue).front() {
@@ -78,6 +79,11 @@ impl Processes {
                 after.fail(task, TaskError::Cancelled);
                 continue;
             }
+            let task = match self.batch(inner, queue, index, task, after) {
+                Ok(Some(alone)) => alone,
+                Ok(None) => continue,
+                Err(NoRoom) => break,
+            };
             match self.send(inner, index, &task, after) {
                 Sent::Yes => after.leave(task.core()),
                 Sent::NoRoom => {

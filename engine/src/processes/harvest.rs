@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amphi_protocol::{BLOCK_MAX, Done, Event, Grant, GrantAnswer, Stage, Storage};
+use amphi_protocol::{BLOCK_MAX, Done, Event, Grant, GrantAnswer, Storage, split_key};
 
 use super::After;
 use super::after::{Finished, Source};
@@ -32,17 +32,37 @@ impl Processes {
 
     /// Takes everything out of one lane that is done.
     pub(super) fn harvest(&self, inner: &mut Inner, index: u32, after: &mut After) {
+        self.harvest_as::<false>(inner, index, after);
+    }
+
+    /// The same, and what a batch has answered that is not done: it takes long, or never will be.
+    pub(super) fn harvest_early(&self, inner: &mut Inner, index: u32, after: &mut After) {
+        self.harvest_as::<true>(inner, index, after);
+    }
+
+    #[inline]
+    fn harvest_as<const EARLY: bool>(&self, inner: &mut Inner, index: u32, after: &mut After) {
         let Some(seat) = inner.seats.get_mut(index as usize) else { return };
         let generation = seat.generation;
         let Some(link) = &mut seat.link else { return };
         if link.host.in_flight() == 0 {
             return;
         }
-        let mut finished = 0_usize;
+        let (mut finished, mut back) = (0_usize, Vec::new());
         loop {
             // No reference count is touched on this way: a locked instruction would wait for the
             // stores to lines that the worker holds.
             match link.host.poll(link.lane.req(), link.lane.rsp()) {
+                Ok(None) if EARLY => match link.host.answers(link.lane.rsp()) {
+                    Ok(None) => break,
+                    Ok(Some(answers)) => {
+                        finished += self.take_answers(link, &answers, (index, generation), after);
+                    }
+                    Err(violation) => {
+                        link.break_off(violation.to_string());
+                        break;
+                    }
+                },
                 Ok(None) => break,
                 Ok(Some(Event::Done(done))) => {
                     if let Some(task) = self.finish(link, done, (index, generation), after) {
@@ -50,9 +70,12 @@ impl Processes {
                         finished += 1;
                     }
                 }
-                // No batch was published.
-                Ok(Some(Event::Answers(_))) => {}
+                Ok(Some(Event::Answers(answers))) => {
+                    finished += self.take_answers(link, &answers, (index, generation), after);
+                    back.extend(link.cut_flight(answers.seq, link.host.tasks(answers.seq)));
+                }
                 Ok(Some(Event::NeedSpace { seq, len })) => {
+                    back.extend(link.cut_flight(seq, link.host.tasks(seq)));
                     let answer = self.room_for(link, seq, len);
                     match link.host.grant(link.lane.req(), link.lane.rsp(), seq, answer) {
                         Ok(true) => after.wake(&link.lane, seq),
@@ -66,7 +89,11 @@ impl Processes {
                 }
             }
         }
-        if !link.requests.is_empty() || link.waits != link.is_waiting {
+        let asks = !link.requests.is_empty() || link.waits != link.is_waiting;
+        if !back.is_empty() {
+            self.queue_all_again(inner, back);
+        }
+        if asks {
             self.take_requests(inner, index, after);
         }
         let Some(seat) = inner.seats.get_mut(index as usize) else { return };
@@ -93,8 +120,8 @@ impl Processes {
         // Before the flight is gone, by which a message is known to be expected; and whatever the
         // reply says, nothing of the task stays behind.
         let payload = link.take_payload(done.seq, matches!(done.output, Storage::Memfd { .. }));
-        let flight = link.take_flight(done.seq)?;
-        let mut output = flight.output;
+        let mut flight = link.take_flight(done.seq)?;
+        let mut output = flight.output.take();
         let (source, bytes) = match done.output {
             Storage::Inline(bytes) => (Source::Here(bytes.to_vec()), bytes.len() as u64),
             Storage::Block { len } => match output.take() {
@@ -115,9 +142,9 @@ impl Processes {
         if let Some(entry) = self.home.table.entry(flight.task.core().plan.job) {
             entry.observe(done.run_ns, bytes);
         }
-        link.free_blocks(flight.input, output);
+        link.free_blocks(flight.input.take(), output);
         Some(Finished {
-            task: flight.task,
+            task: flight.into_last(),
             kind: done.kind,
             source,
             run_ns: done.run_ns,
@@ -152,47 +179,45 @@ impl Processes {
         }
     }
 
-    /// Ends the flight of `seq` with `failure`: taken back if it has not started, else its worker
+    /// Ends the task `key` of a lane with `failure`: taken back if it has not started, else its worker
     /// is killed. Neighbours that have not started are queued again first, so that no other task
     /// is hit.
     pub(super) fn kill_flight(
         &self,
         inner: &mut Inner,
         index: u32,
-        seq: u64,
+        key: u64,
         failure: Failure,
         after: &mut After,
     ) {
+        let (seq, place) = split_key(key);
         self.take_back_others(inner, index, seq);
         self.harvest(inner, index, after);
         let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
-        if link.flight(seq).is_none() {
+        if !link.holds(key) {
             return;
         }
-        let lane = Arc::clone(&link.lane);
-        let revoked = match link.host.stage(lane.rsp(), seq) {
-            Ok(Stage::Queued) => link.host.revoke(lane.rsp(), seq),
-            Ok(Stage::Done) => return self.harvest(inner, index, after),
-            Ok(_) => Ok(false),
-            Err(violation) => Err(violation),
-        };
-        match revoked {
-            Ok(true) => {
+        match link.revoke(key) {
+            Ok(Some((task, others))) => {
+                // The worker did not even begin, in a time in which it would have woken: it hangs.
                 let is_next = link.host.in_flight() == 0;
-                if let Some(flight) = link.take_flight(seq) {
-                    link.free_blocks(flight.input, flight.output);
-                    // The worker did not even begin, in a time in which it would have woken: it
-                    // hangs.
-                    if is_next && flight.task.core().plan.controls.kill_after >= Some(SURELY_AWAKE)
-                    {
-                        link.kill();
-                    }
-                    after.fail(flight.task, unstarted(failure));
+                if is_next && task.core().plan.controls.kill_after >= Some(SURELY_AWAKE) {
+                    link.kill();
                 }
+                after.fail(task, unstarted(failure));
+                self.queue_all_again(inner, others);
             }
-            Ok(false) => {
-                link.verdict = Some((seq, failure));
-                link.kill();
+            Ok(None) => {
+                // From here on its worker begins nothing: what is not answered now is what runs.
+                self.take_back_tail(inner, index, seq, place + 1);
+                self.harvest_early(inner, index, after);
+                let link = inner.seats[index as usize].link.as_mut();
+                if let Some(link) = link
+                    && link.holds(key)
+                {
+                    link.verdict = Some((key, failure));
+                    link.kill();
+                }
             }
             Err(violation) => link.break_off(violation.to_string()),
         }
@@ -210,9 +235,9 @@ impl Processes {
         for other in seqs.into_iter().rev() {
             match link.host.revoke(lane.rsp(), other) {
                 Ok(true) => {
-                    if let Some(flight) = link.take_flight(other) {
-                        link.free_blocks(flight.input, flight.output);
-                        self.queue_again(inner, flight.task);
+                    if let Some(mut flight) = link.take_flight(other) {
+                        link.free_blocks(flight.input.take(), flight.output.take());
+                        self.queue_all_again(inner, flight.into_tasks().collect());
                         link = match inner.seats[index as usize].link.as_mut() {
                             Some(link) => link,
                             None => return,

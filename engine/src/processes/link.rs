@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) inputs: Arena,
     pub(super) outputs: Arena,
     pub(super) records: Records,
+    /// Memory for the pieces of the next batch.
+    pub(super) pieces: Vec<u8>,
     flights: [Option<Flight>; SLOTS],
     pub(super) socket: Arc<Channel>,
     /// What it asked for and nobody has looked at yet.
@@ -56,7 +58,7 @@ pub(super) struct Link {
     payloads: HashMap<u64, OwnedFd>,
     pub(super) finished: u64,
     /// Predicted work of the tasks in the lane, in ns, …
-    known_ns: u64,
+    pub(super) known_ns: u64,
     /// … and how many there are that nobody should queue behind: of unknown length, or that a
     /// clock may kill.
     apart: u32,
@@ -108,6 +110,7 @@ impl Link {
             inputs: Arena::new(ARENA_OFFSET as u64, ARENA_BYTES as u64),
             outputs: Arena::new(RSP_ARENA_OFFSET as u64, ARENA_BYTES as u64),
             records: Records::default(),
+            pieces: Vec::new(),
             flights: Default::default(),
             socket: Arc::new(socket),
             requests: Vec::new(),
@@ -194,7 +197,9 @@ impl Link {
     /// The alarm looks at a lane that somebody may wait for: has its oldest task been there since
     /// long before?
     pub(super) fn overruns(&mut self, now: Duration) -> bool {
-        let Some(oldest) = self.host.oldest().filter(|_| self.is_free_soon()) else {
+        // Replies of a batch that stands still are taken early, whoever waits.
+        let looks = self.is_free_soon() || self.has_batch();
+        let Some(oldest) = self.host.oldest().filter(|_| looks) else {
             self.watched = None;
             return false;
         };
@@ -244,7 +249,7 @@ impl Link {
     /// Every task the link still stands for, when the engine ends.
     pub(super) fn take_all(&mut self) -> Vec<Shared> {
         (self.known_ns, self.apart) = (0, 0);
-        let flights = self.flights.iter_mut().filter_map(Option::take).map(|flight| flight.task);
+        let flights = self.flights.iter_mut().filter_map(Option::take).flat_map(Flight::into_tasks);
         let flights =
             flights.inspect(|task| task.core().plan.key.iter().for_each(|gate| gate.left_lane()));
         flights.chain(self.lost.drain(..).map(|(task, _)| task)).collect()
@@ -357,10 +362,10 @@ impl Link {
 }
 
 impl Inner {
-    /// The link whose lane holds the task of `core` at `seq`.
-    pub(super) fn link_of(&mut self, index: u32, seq: u64, core: &Core) -> Option<&mut Link> {
+    /// The link whose lane holds the task of `core` by `key`.
+    pub(super) fn link_of(&mut self, index: u32, key: u64, core: &Core) -> Option<&mut Link> {
         let link = self.seats.get_mut(index as usize)?.link.as_mut()?;
-        let flight = link.flight(seq)?;
-        std::ptr::eq(flight.task.core(), core).then_some(link)
+        let task = link.task_of(key)?;
+        std::ptr::eq(task.core(), core).then_some(link)
     }
 }

@@ -46,9 +46,9 @@ impl Link {
         match kind {
             record_kind::PROGRESS => {
                 if let Ok(record) = decode::<ProgressRecord>(record)
-                    && let Some(flight) = self.flight(record.seq)
+                    && let Some(task) = self.task_of(record.seq)
                 {
-                    flight.task.core().set_progress(record.done, record.total);
+                    task.core().set_progress(record.done, record.total);
                 }
             }
             record_kind::MESSAGE => {
@@ -61,14 +61,14 @@ impl Link {
             }
             record_kind::MESSAGES_DROPPED => {
                 if let Ok(record) = decode::<DroppedRecord>(record)
-                    && let Some(flight) = self.flight(record.seq)
+                    && let Some(task) = self.task_of(record.seq)
                 {
-                    flight.task.core().mailbox().add_dropped(record.count);
+                    task.core().mailbox().add_dropped(record.count);
                 }
             }
             record_kind::LOG => {
                 if let Some(record) = LogRecord::decode(record) {
-                    let job = self.flight(record.seq).map(|flight| flight.task.core().plan.name);
+                    let job = self.task_of(record.seq).map(|task| task.core().plan.name);
                     after.logs.extend(LogLine::new(self.pid.unwrap_or(0), job, &record));
                 }
             }
@@ -80,9 +80,9 @@ impl Link {
     /// To the task, if it is in flight.
     fn deliver(&mut self, emitted: Option<Emitted>, after: &mut After) {
         if let Some(Emitted { seq, bytes }) = emitted
-            && let Some(flight) = self.flight(seq)
+            && let Some(task) = self.task_of(seq)
         {
-            after.receivers.push(flight.task.core().mailbox().put(bytes));
+            after.receivers.push(task.core().mailbox().put(bytes));
         }
     }
 }

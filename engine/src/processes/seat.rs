@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use amphi_protocol::{ARENA_OFFSET, Block, RSP_ARENA_OFFSET, Req, Rsp, state_word_index};
+use amphi_protocol::{
+    ARENA_OFFSET, Block, RSP_ARENA_OFFSET, Req, Rsp, split_key, state_word_index,
+};
 
 use super::link::Link;
 use super::occupied::Occupied;
@@ -85,15 +87,58 @@ impl Lane {
 /// One task in a lane.
 pub(super) struct Flight {
     pub(super) task: Shared,
+    /// It is a batch: its other tasks.
+    pub(super) batch: Option<Box<Others>>,
     pub(super) seq: u64,
     pub(super) input: Option<Block>,
     pub(super) output: Option<Block>,
     pub(super) kill_at: Option<Duration>,
-    /// How long the job is expected to run, in ns; `None`: nobody knows.
+    /// How long the job, or all of a batch, is expected to run, in ns; `None`: nobody knows.
     pub(super) predicted_ns: Option<u64>,
 }
 
+/// The tasks of a batch behind its first.
+pub(super) struct Others {
+    pub(super) tasks: Vec<Shared>,
+    /// How many tasks of the batch have had their replies, its first included.
+    pub(super) told: usize,
+}
+
 impl Flight {
+    /// How many tasks of a batch have had their replies.
+    fn told(&self) -> usize {
+        self.batch.as_ref().map_or(0, |others| others.told)
+    }
+
+    /// The task with this key, if its reply was not told.
+    pub(super) fn at(&self, key: u64) -> Option<&Shared> {
+        let (seq, index) = split_key(key);
+        let task = match (index, &self.batch) {
+            (0, _) => Some(&self.task),
+            (_, Some(others)) => others.tasks.get(index - 1),
+            (_, None) => None,
+        };
+        task.filter(|_| seq == self.seq && index >= self.told())
+    }
+
+    /// Those whose replies were not told, in order.
+    pub(super) fn into_tasks(self) -> impl Iterator<Item = Shared> {
+        let told = self.told();
+        self.into_all().skip(told)
+    }
+
+    /// All of them, in order.
+    pub(super) fn into_all(mut self) -> impl Iterator<Item = Shared> {
+        let others = self.batch.take().map(|others| others.tasks).unwrap_or_default();
+        std::iter::once(self.task).chain(others)
+    }
+
+    /// The only one whose reply was not told.
+    #[inline]
+    pub(super) fn into_last(mut self) -> Shared {
+        self.batch.take().and_then(|mut others| others.tasks.pop()).unwrap_or(self.task)
+    }
+
     /// Its predicted length, unless nobody should queue behind it.
     pub(super) fn bounded_ns(&self) -> Option<u64> {
         self.predicted_ns.filter(|_| !self.task.core().plan.controls.is_timed())

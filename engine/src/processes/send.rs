@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use amphi_protocol::{
-    BLOCK_MAX, Block, Context, Grant, INPUT_INLINE, Input, OUTPUT_INLINE, Request, ToWorker, encode,
+    BLOCK_MAX, Block, Context, Grant, INPUT_INLINE, Input, OUTPUT_INLINE, Request, ToWorker,
+    Violation, encode,
 };
 
 use super::After;
@@ -29,7 +30,7 @@ use crate::sys::memory::sealed_memfd;
 use crate::task::Core;
 
 /// Inputs up to this length are copied under the lock (well under a microsecond).
-const COPY_UNDER_LOCK: u64 = 4 << 10;
+pub(super) const COPY_UNDER_LOCK: u64 = 4 << 10;
 
 /// What became of a dispatched task.
 pub(super) enum Sent {
@@ -58,7 +59,7 @@ impl Sending {
 }
 
 /// Where an input lies.
-enum Placed {
+pub(super) enum Placed {
     Inline,
     Block(Block),
     Memfd(OwnedFd),
@@ -172,6 +173,13 @@ impl Processes {
         inner.queue.of(self.need(&task)).push_front(task);
     }
 
+    /// The same for several, in their order.
+    pub(super) fn queue_all_again(&self, inner: &mut Inner, tasks: Vec<Shared>) {
+        for task in tasks.into_iter().rev() {
+            self.queue_again(inner, task);
+        }
+    }
+
     /// Publishes a task whose input is in its place.
     fn publish(
         &self,
@@ -211,14 +219,7 @@ impl Processes {
             Some(Ok(published)) => published,
             Some(Err(violation)) => {
                 link.free_blocks(input, output);
-                link.break_off(violation.to_string());
-                if link.host.withdraw(link.lane.rsp()) {
-                    return Sent::NoRoom;
-                }
-                // Whoever scribbles in the lane has acted on the word, too: a second try might be
-                // a second run.
-                let message = format!("the worker broke the protocol and was killed: {violation}");
-                return Sent::Failed(TaskError::Lost { message });
+                return link.unpublished(&violation);
             }
             None => {
                 link.free_blocks(input, output);
@@ -239,6 +240,7 @@ impl Processes {
         }
         link.put_flight(Flight {
             task: Arc::clone(task),
+            batch: None,
             seq: published.seq,
             input,
             output,
@@ -255,12 +257,26 @@ impl Processes {
     }
 }
 
-const fn grant_of(block: &Block) -> Grant {
+impl Link {
+    /// Its worker wrote to a slot that was free.
+    pub(super) fn unpublished(&mut self, violation: &Violation) -> Sent {
+        self.break_off(violation.to_string());
+        if self.host.withdraw(self.lane.rsp()) {
+            return Sent::NoRoom;
+        }
+        // Whoever scribbles in the lane has acted on the word, too: a second try might be a second
+        // run.
+        let message = format!("the worker broke the protocol and was killed: {violation}");
+        Sent::Failed(TaskError::Lost { message })
+    }
+}
+
+pub(super) const fn grant_of(block: &Block) -> Grant {
     Grant { offset: block.offset, capacity: block.capacity }
 }
 
 /// What the task hands on to those that it submits.
-fn context_of(core: &Core) -> Context {
+pub(super) fn context_of(core: &Core) -> Context {
     let controls = &core.plan.controls;
     let deadline_ns = controls.deadline.map_or(0, clock::as_ns);
     Context { deadline_ns, trace: controls.trace }

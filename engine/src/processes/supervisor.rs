@@ -210,7 +210,7 @@ impl Supervisor {
                 let failure = TaskError::TimedOut { clock: Clock::KillAfter, killed: true };
                 pool.kill_flight(&mut inner, index, seq, failure, &mut after);
             } else if link.overruns(now) {
-                pool.pass_by(&mut inner, index);
+                pool.pass_by(&mut inner, index, &mut after);
             }
             pool.look_at_age(&mut inner, index as usize, now);
             match inner.seats[index as usize].state {
@@ -258,7 +258,7 @@ impl Processes {
     /// A task runs longer than predicted: nobody waits for its lane any more. What lies behind it
     /// goes back to the queue, where another worker can take it, and the job's prediction is
     /// raised, so that this is not repeated.
-    fn pass_by(&self, inner: &mut Inner, index: u32) {
+    fn pass_by(&self, inner: &mut Inner, index: u32, after: &mut After) {
         let Some(link) = inner.seats[index as usize].link.as_mut() else { return };
         let Some(oldest) = link.host.oldest() else { return };
         if let Some(flight) = link.flight(oldest)
@@ -270,6 +270,8 @@ impl Processes {
         // Nobody queues behind it any more, however short the tasks that were there.
         link.stuck = Some(oldest);
         self.take_back_others(inner, index, oldest);
+        self.take_back_tail(inner, index, oldest, 0);
+        self.harvest_early(inner, index, after);
     }
 }
 
@@ -279,7 +281,9 @@ impl Inner {
     fn needs_watch(&self) -> bool {
         let queued = !self.queue.is_empty();
         let mut links = self.seats.iter().filter_map(|seat| seat.link.as_ref());
-        links.any(|link| link.host.in_flight() > 1 || (queued && link.is_free_soon()))
+        links.any(|link| {
+            link.host.in_flight() > 1 || link.has_batch() || (queued && link.is_free_soon())
+        })
     }
 
     /// The link of a seat, if its holder is still the one that is meant.

@@ -10,6 +10,8 @@ use amphi_protocol::{
     WorkerLane, WorkerLimits, encode,
 };
 
+mod batch;
+
 use super::signals::{LaneSignals, Shared};
 use super::{Lane, fail, log};
 use crate::budget::Budget;
@@ -180,6 +182,12 @@ impl Runner {
         let budget = Arc::clone(self.home.budget.get_or_init(|| Arc::new(Budget::new(1))));
         loop {
             let claimed = self.next();
+            if claimed.flags > 0 {
+                budget.hold_on();
+                self.run_batch(&claimed, &signals, &mut cx, &mut out);
+                budget.let_go();
+                continue;
+            }
             signals.begin(claimed.seq, claimed.job, claimed.context);
             cx.begin_again();
             // In this order: whoever has the key may need the core to let it go.
@@ -238,11 +246,12 @@ impl Runner {
         }
     }
 
-    /// The bell for what is done can wait until this task is done, too: it is quick, or it is short
-    /// and not the last one, so that the lane does not run dry meanwhile.
-    fn may_owe_through(&self, job: usize) -> bool {
+    /// The bell for what is done can wait until these tasks are done, too: that is quick, or it is
+    /// short and they are not the last ones, so that the lane does not run dry meanwhile.
+    fn may_owe_through(&self, job: usize, tasks: u32) -> bool {
         let Some(time) = self.service.get(job) else { return false };
-        *time <= QUICK || (*time <= SHORT && self.end.has_next(self.lane.rsp()))
+        let time = time.saturating_mul(tasks);
+        time <= QUICK || (time <= SHORT && self.end.has_next(self.lane.rsp()))
     }
 
     /// Rings for what was published and not harvested.
@@ -257,7 +266,7 @@ impl Runner {
 
     fn run_task(&mut self, claimed: &Claimed, cx: &Ctx, out: &mut Vec<u8>) {
         let job = claimed.job as usize;
-        if self.owed && !self.may_owe_through(job) {
+        if self.owed && !self.may_owe_through(job, 1) {
             self.pay();
         }
         out.clear();
@@ -282,12 +291,7 @@ impl Runner {
         };
         let ended = clock::now();
         let ran = ended.saturating_sub(begun);
-        if self.service.len() <= job && job < self.home.table.len() {
-            self.service.resize(self.home.table.len(), Duration::MAX);
-        }
-        if let Some(last) = self.service.get_mut(job) {
-            *last = ran;
-        }
+        self.note_service(job, ran);
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.lane.flush(claimed.seq);
         self.reply(claimed, kind, out, run_ns);
@@ -298,12 +302,21 @@ impl Runner {
         }
     }
 
+    fn note_service(&mut self, job: usize, ran: Duration) {
+        if self.service.len() <= job && job < self.home.table.len() {
+            self.service.resize(self.home.table.len(), Duration::MAX);
+        }
+        if let Some(last) = self.service.get_mut(job) {
+            *last = ran;
+        }
+    }
+
     fn reply(&mut self, claimed: &Claimed, kind: ReplyKind, out: &[u8], run_ns: u64) {
         let lane = Arc::clone(&self.lane);
         let (seq, len) = (claimed.seq, out.len() as u64);
         let answer = if len > self.output_max {
             Some(GrantAnswer::Refused)
-        } else if out.len() <= OUTPUT_INLINE {
+        } else if out.len() <= OUTPUT_INLINE && claimed.flags == 0 {
             None
         } else if len <= claimed.grant.capacity {
             Some(GrantAnswer::Block(claimed.grant))
@@ -326,13 +339,8 @@ impl Runner {
                 let mut sizes = [0; 16];
                 sizes[..8].copy_from_slice(&len.to_le_bytes());
                 sizes[8..].copy_from_slice(&self.output_max.to_le_bytes());
-                self.end.finish(
-                    lane.rsp(),
-                    seq,
-                    ReplyKind::TooLarge,
-                    Output::Inline(&sizes),
-                    run_ns,
-                );
+                let (kind, output) = (ReplyKind::TooLarge, Output::Inline(&sizes));
+                self.end.finish(lane.rsp(), seq, kind, output, run_ns);
                 self.owe();
                 return;
             }
