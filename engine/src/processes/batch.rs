@@ -64,6 +64,7 @@ impl Processes {
             && !core.plan.controls.has_clocks()
             && core.plan.retry.is_none()
             && core.plan.key.is_none()
+            && core.plan.held.is_none()
             && !core.plan.is_private
             && !self.need(task).is_special();
         self.predicted_ns(task).filter(|ns| is_plain && *ns <= as_ns(BATCHED_SERVICE))
