@@ -163,6 +163,9 @@ pub(crate) struct Home {
     pub(crate) host: OnceLock<Arc<dyn ProcessSide>>,
 }
 
+/// The name of [`echo`].
+pub(crate) const ECHO: &str = "amphi::echo";
+
 /// The job that costs nothing but its way: what dispatch costs is measured with it. The last of
 /// every table.
 pub(crate) fn echo(bytes: Bytes) -> Result<Bytes, Error> {
@@ -176,7 +179,7 @@ impl Home {
         states: Vec<State>,
         each_process: Vec<EachProcess>,
     ) -> Self {
-        table.add_function("amphi::echo", echo);
+        table.add_function(ECHO, echo);
         Self {
             table,
             setup: Setup { config },

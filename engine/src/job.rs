@@ -181,8 +181,8 @@ impl Spec {
         self
     }
 
-    /// Resource limits of the worker that runs the job, in place of all that the engine's say. Needs
-    /// a process.
+    /// Resource limits of the worker that runs the job; what they leave open is as the engine's say.
+    /// Needs a process.
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);

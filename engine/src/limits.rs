@@ -132,6 +132,17 @@ impl Limits {
         Self { memory: None, cpu: None, nofile: None, fsize: None, core: None }
     }
 
+    /// What these leave open is as `others` say.
+    pub(crate) fn or(&self, others: &Self) -> Self {
+        Self {
+            memory: self.memory.or(others.memory),
+            cpu: self.cpu.or(others.cpu),
+            nofile: self.nofile.or(others.nofile),
+            fsize: self.fsize.or(others.fsize),
+            core: self.core.or(others.core),
+        }
+    }
+
     /// Bytes of private memory (heap, stacks) that a worker may use above what it was forked
     /// with (`RLIMIT_DATA`). An allocation above it fails, which in most programs aborts the
     /// worker: the task is `Crashed { oom: true, .. }`.

@@ -24,8 +24,9 @@ mod route;
 /// It is given to [`EngineBuilder::policy`](crate::EngineBuilder::policy); [`Adaptive`] is what an
 /// engine uses unless told otherwise. What must not be decided by cost (isolation, `kill_after`,
 /// closures, a job's crashes) never gets here. A policy is asked for many tasks of a class at once
-/// and from any thread, one call at a time; it must be quick and must not block. One that panics,
-/// or gives a decision for no task, is replaced by `Adaptive`, which a warning tells.
+/// and from any thread, one call at a time; it must be quick, must not block and must not call its
+/// engine, which panics in it. One that panics, or gives a decision for no task, is replaced by
+/// `Adaptive`, which a warning tells.
 ///
 /// ```
 /// use std::time::Duration;

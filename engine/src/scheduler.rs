@@ -12,7 +12,6 @@
 //! off a decision that is void a moment later has used the older one.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use parking_lot::Mutex;
 
 use self::crashes::Crashes;
 use self::drain::Drain;
+pub(crate) use self::foreign::assert_outside;
 pub use self::probe::Overhead;
 use crate::policy::{
     Adaptive, Class, Costs, Decision, Estimate, Event, Placement, Policy, Ran, Why,
@@ -31,6 +31,7 @@ use crate::task::{Core, Settled};
 
 mod crashes;
 mod drain;
+mod foreign;
 mod probe;
 
 /// Tasks shorter than this are not measured each.
@@ -167,9 +168,10 @@ impl Scheduler {
     }
 
     fn with_policy<R>(&self, call: impl Fn(&mut Box<dyn Policy>, Duration) -> R) -> Option<R> {
+        assert_outside();
         let now = clock::now();
         let mut policy = self.policy.lock();
-        match catch_unwind(AssertUnwindSafe(|| call(&mut policy, now))) {
+        match foreign::run(|| call(&mut policy, now)) {
             Ok(answer) => Some(answer),
             Err(panic) => {
                 drop(policy);
@@ -181,8 +183,9 @@ impl Scheduler {
 
     fn replace(&self, why: &str) {
         let old = std::mem::replace(&mut *self.policy.lock(), Box::new(Adaptive::new()));
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
-        tracing::warn!(target: "amphi", "the policy is replaced by Adaptive: {why}");
+        let _ = foreign::run(|| drop(old));
+        let warn = || tracing::warn!(target: "amphi", "the policy is replaced by Adaptive: {why}");
+        let _ = foreign::run(warn);
     }
 
     /// Whether to measure this task; one that is measured stands for so many.

@@ -99,6 +99,15 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
+    /// Waking one wakes the other.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Thread(one), Self::Thread(other)) => one.id() == other.id(),
+            (Self::Waker(one), Self::Waker(other)) => one.will_wake(other),
+            _ => false,
+        }
+    }
+
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use amphi::{App, Ctx, Engine, Error, Job, Limits, Placement, Spec, TaskError};
 use amphi_tests::eventually;
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
 use crate::jobs::{Double, app};
@@ -38,16 +39,16 @@ impl Job for Stain {
 struct Frugal;
 
 impl Job for Frugal {
-    type Output = (u32, Option<u64>);
+    type Output = (u32, Option<u64>, Option<u64>);
     type Error = Error;
 
     fn spec() -> Spec {
         Spec::new().limits(Limits::new().nofile(77))
     }
 
-    fn run(self, _cx: &Ctx) -> Result<(u32, Option<u64>), Error> {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        Ok((std::process::id(), limit.current))
+    fn run(self, _cx: &Ctx) -> Result<(u32, Option<u64>, Option<u64>), Error> {
+        let limit = |of| rustix::process::getrlimit(of).current;
+        Ok((std::process::id(), limit(Resource::Nofile), limit(Resource::Fsize)))
     }
 }
 
@@ -131,11 +132,13 @@ fn a_one_shot_task_meets_no_other_ones_traces() {
 
 #[test]
 fn a_job_has_limits_of_its_own() {
-    let engine = processes(1).limits(Limits::new().nofile(99)).start().unwrap();
-    let (pid, limit) = engine.run(Frugal).unwrap();
+    let limits = Limits::new().nofile(99).fsize(1 << 20);
+    let engine = processes(1).limits(limits).start().unwrap();
+    let (pid, limit, others) = engine.run(Frugal).unwrap();
     assert_eq!(limit, Some(77));
+    assert_eq!(others, Some(1 << 20), "what its own leave open is as the engine's say");
     assert_eq!(engine.run(Double(1)), Ok(2), "on one core its worker makes room for another kind");
-    let (again, limit) = engine.run(Frugal).unwrap();
+    let (again, limit, _) = engine.run(Frugal).unwrap();
     assert_eq!(limit, Some(77));
     assert_ne!(pid, again);
 }
@@ -177,7 +180,7 @@ fn a_worker_that_grew_is_replaced_between_two_tasks() {
 
 #[test]
 fn an_old_worker_is_replaced() {
-    let engine = processes(1).recycle_after(Duration::from_millis(200)).start().unwrap();
+    let engine = processes(1).recycle_after_age(Duration::from_millis(200)).start().unwrap();
     let first = engine.run(Linger(0)).unwrap();
     eventually("a younger one serves", || engine.run(Linger(0)).unwrap() != first);
 }

@@ -1,6 +1,6 @@
 //! Who decides where tasks run: needs before wishes, and a policy for what they leave open.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -188,15 +188,23 @@ enum Bad {
     Auto,
     NoTask,
     MoreProbes,
+    CallsItsEngine,
 }
 
-struct Broken(Bad, Arc<AtomicU32>);
+struct Broken(Bad, Arc<AtomicU32>, Arc<OnceLock<Engine>>);
 
 impl Policy for Broken {
     fn decide(&mut self, _class: Class, _now: Duration) -> Decision {
         self.1.fetch_add(1, Ordering::Relaxed);
         match self.0 {
             Bad::PanicsAtDecide => panic!("on purpose"),
+            Bad::CallsItsEngine => {
+                // It waits for this very answer.
+                let engine = self.2.get().expect("it is set before the first task");
+                let _ = engine.run(Double(1));
+                let _ = engine.worker_pids();
+                decision(Placement::Process, 10)
+            }
             Bad::Auto => decision(Placement::Auto, 10),
             Bad::NoTask | Bad::PanicsAtDrop => decision(Placement::Process, 0),
             Bad::MoreProbes => Decision { probes: 11, ..decision(Placement::Process, 10) },
@@ -231,9 +239,12 @@ fn a_broken_policy_is_replaced_and_no_task_is_lost() {
         Bad::Auto,
         Bad::NoTask,
         Bad::MoreProbes,
+        Bad::CallsItsEngine,
     ] {
         let asked = Arc::new(AtomicU32::new(0));
-        let engine = with(Broken(bad, Arc::clone(&asked)));
+        let itself = Arc::new(OnceLock::new());
+        let engine = with(Broken(bad, Arc::clone(&asked), Arc::clone(&itself)));
+        let _ = itself.set(engine.clone());
         let first = engine.try_submit(Double(0)).unwrap();
         let _ = engine.explain::<Double>();
         assert_eq!(first.join_timeout(SOON).expect("no hang"), Ok(0), "{bad:?}");
@@ -282,6 +293,13 @@ fn a_job_that_has_crashed_stays_away_from_threads() {
     let crash = engine.task(Flaky::new(&[End::Aborts])).place(Placement::Process).run();
     assert!(matches!(crash, Err(TaskError::Crashed { .. })), "{crash:?}");
     let tells = Flaky::new(&[End::Tells]);
+    assert_eq!(engine.run(tells.clone()), Ok(1));
+    let explained = engine.explain::<Flaky>();
+    assert!(!explained.is_empty());
+    for class in explained {
+        let told = (class.placement, class.why);
+        assert_eq!(told, (Placement::Process, Why::Crashes), "{class}");
+    }
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {

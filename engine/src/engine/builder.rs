@@ -112,8 +112,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Resource limits of each worker, but for those of jobs that have limits of their own
-    /// ([`Spec::limits`](crate::Spec::limits)).
+    /// Resource limits of each worker. A job's own ([`Spec::limits`](crate::Spec::limits)) go before
+    /// them, limit by limit.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.terms.limits = limits;
         self
@@ -153,7 +153,7 @@ impl EngineBuilder {
     }
 
     /// Replaces each worker when it is so old, likewise.
-    pub fn recycle_after(mut self, age: Duration) -> Self {
+    pub fn recycle_after_age(mut self, age: Duration) -> Self {
         self.terms.life.age = Some(age);
         self
     }

@@ -58,9 +58,8 @@ impl fmt::Display for Size {
 impl Engine {
     /// Where the tasks of job `J` go now and why, class by class, shortest inputs first. Empty
     /// before the first task that may go either way, and where the engine's or the job's
-    /// [`place`](crate::Spec::place) leaves nothing open. It tells what the policy decides: that
-    /// tasks stay in processes for a while after a crash of the job is told by
-    /// [`Task::explain`](crate::Task::explain).
+    /// [`place`](crate::Spec::place) leaves nothing open. While the job stays in processes after a
+    /// crash, that is the reason of each.
     ///
     /// ```no_run
     /// # fn example<J: amphi::Job>(engine: amphi::Engine) {
@@ -95,6 +94,10 @@ impl Shared {
         let classes = self.scheduler.classes(job).into_iter();
         classes
             .map(|(class, placement, why)| {
+                if self.scheduler.keeps_off_threads(job) {
+                    let (placement, why) = (Placement::Process, Why::Crashes);
+                    return Explanation { job: name, class, placement, why, estimate: None };
+                }
                 let estimate = self.scheduler.estimate(class);
                 Explanation { job: name, class, placement, why, estimate }
             })

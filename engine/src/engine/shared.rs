@@ -12,7 +12,7 @@ use crate::home::Home;
 use crate::job::Entry;
 use crate::policy::{self, Class, Placement, Request};
 use crate::room::Room;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::sys::clock;
 use crate::task::{AnyTask, Inherited, Plan, Port, ProcessSide, Retry};
 use crate::threads::Threads;
@@ -47,6 +47,7 @@ impl Shared {
         inherited: Option<&Inherited>,
         size: impl FnOnce() -> u64,
     ) -> Result<Plan, Reason> {
+        scheduler::assert_outside();
         if self.is_closing.load(Ordering::Relaxed) {
             return Err(Reason::ShuttingDown);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::{Engine, Shared};
+use crate::home::ECHO;
 use crate::stats::Stats;
 use crate::task::Waiter;
 
@@ -22,13 +23,16 @@ impl Engine {
         let shared = &self.shared;
         let (accepted, queued) = (shared.room.accepted(), shared.room.waiting_tasks());
         let ended = shared.scheduler.drain.ended();
+        let mut counted = shared.scheduler.counters.snapshot();
+        // What calibration runs is nobody's job.
+        counted.jobs.retain(|job| job.name != ECHO);
         Stats {
             cores: shared.threads.cores() as u64,
             workers: self.worker_pids().len() as u64,
             queued,
             running: accepted.saturating_sub(ended).saturating_sub(queued),
             accepted,
-            ..shared.scheduler.counters.snapshot()
+            ..counted
         }
     }
 

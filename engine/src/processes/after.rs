@@ -224,7 +224,7 @@ fn settle(pool: &Processes, finished: Finished) {
             let offset = usize::try_from(block.offset).expect("an offset of a mapping");
             let bytes = lane.response.copy_out(offset, len);
             {
-                let mut inner = pool.inner.lock();
+                let mut inner = pool.lock();
                 let seat = &mut inner.seats[seat as usize];
                 if seat.generation == generation
                     && let Some(link) = &mut seat.link

@@ -48,7 +48,7 @@ struct Return {
 impl Answer for Return {
     fn accepted(&self, task: &Shared) -> bool {
         let Some(pool) = self.pool.upgrade() else { return false };
-        let mut inner = pool.inner.lock();
+        let mut inner = pool.lock();
         let Some(link) = inner.current(self.seat, self.generation) else { return false };
         if link.children.contains_key(&self.child) {
             // Its bound counts numbers.
@@ -62,7 +62,7 @@ impl Answer for Return {
     fn done(&self, outcome: Result<(ReplyKind, Vec<u8>), Failure>) {
         if let Some(pool) = self.pool.upgrade() {
             let gone = {
-                let mut inner = pool.inner.lock();
+                let mut inner = pool.lock();
                 let link = inner.current(self.seat, self.generation);
                 link.and_then(|link| link.children.remove(&self.child))
             };
@@ -87,7 +87,7 @@ impl Answer for Return {
             && let Some(pool) = self.pool.upgrade()
         {
             // Nobody would ever answer it, and each further answer would be waited for as long.
-            let mut inner = pool.inner.lock();
+            let mut inner = pool.lock();
             if let Some(link) = inner.current(self.seat, self.generation) {
                 link.break_off("it does not read its messages".to_owned());
             }
@@ -145,7 +145,7 @@ impl Processes {
                 }
                 FromWorker::Stop { child, kill } => {
                     let task = {
-                        let mut inner = self.inner.lock();
+                        let mut inner = self.lock();
                         let link = inner.current(seat, generation);
                         link.and_then(|link| link.children.get(&child).map(Arc::clone))
                     };

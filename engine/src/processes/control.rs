@@ -26,7 +26,7 @@ impl Processes {
 
     fn stop(&self, core: &Core, failure: Failure, running_too: bool) {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         let Some((index, key)) = core.seat() else { return };
         if let Some(link) = inner.link_of(index, key, core) {
             let lane = Arc::clone(&link.lane);
@@ -48,7 +48,7 @@ impl Processes {
     /// Kills the worker that runs a task; its neighbours in the lane are taken back first.
     pub(crate) fn kill(&self, core: &Core) -> bool {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         let Some((index, seq)) = core.seat() else {
             // On its way into a lane, where it will be found to be cancelled.
             return core.is_with_processes();
@@ -65,7 +65,7 @@ impl Processes {
 
     /// The workers' pids.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let inner = self.inner.lock();
+        let inner = self.lock();
         let alive =
             inner.seats.iter().filter(|seat| !matches!(seat.state, SeatState::Dying { .. }));
         alive.filter_map(|seat| seat.link.as_ref()?.pid).collect()
@@ -73,7 +73,7 @@ impl Processes {
 
     /// **Blocks** until nothing is queued or in flight, or until `deadline`.
     pub(crate) fn drain(&self, deadline: Duration) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         while !inner.is_idle() {
             let left = deadline.saturating_sub(clock::now());
             if left.is_zero() {
@@ -87,7 +87,7 @@ impl Processes {
     /// tasks were cancelled.
     pub(crate) fn end(&self, patience: Duration) -> usize {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         inner.closing = true;
         self.is_troubled.store(true, Ordering::Relaxed);
         for task in inner.queue.take_all() {

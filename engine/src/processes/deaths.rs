@@ -22,7 +22,7 @@ impl Supervisor {
     pub(super) fn on_death(&mut self, index: u32, generation: u64) {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
-        let mut inner = pool.inner.lock();
+        let mut inner = pool.lock();
         let Some(link) = inner.current(index, generation) else { return };
         if let Some(pidfd) = link.pidfd.take() {
             self.reactor.remove(&pidfd);
@@ -91,7 +91,7 @@ impl Supervisor {
     pub(super) fn exited(&mut self, id: WorkerId, exit: Exit) {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
-        let mut inner = pool.inner.lock();
+        let mut inner = pool.lock();
         let Some(link) = inner.current(id.seat, id.generation) else { return };
         link.exit = Some(exit);
         if !matches!(inner.seats[id.seat as usize].state, SeatState::Dying { .. }) {
@@ -110,7 +110,7 @@ impl Supervisor {
     pub(super) fn forkserver_died(&mut self) {
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
-        let mut inner = pool.inner.lock();
+        let mut inner = pool.lock();
         let mut unwatched = Vec::new();
         if !inner.closing {
             after.notes.push("the forkserver died; it and its workers are replaced".to_owned());
@@ -143,7 +143,7 @@ impl Supervisor {
     /// A worker never came to be.
     pub(super) fn start_failed(&self, id: WorkerId, problem: String) {
         let mut after = After::default();
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         let seat = &mut inner.seats[id.seat as usize];
         if seat.generation == id.generation {
             self.pool.vacate(&mut inner, id.seat, Death::BeforeReady, problem, &mut after);

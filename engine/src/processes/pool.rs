@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use amphi_protocol::{RestartBudget, StartStage, WorkerLimits};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::After;
 use super::queue::{Need, Queues};
@@ -18,7 +18,7 @@ use crate::home::Home;
 use crate::limits::{DROP_TIMEOUT, Life, Limits, Terms};
 use crate::policy::{Placement, Why};
 use crate::room::Room;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Scheduler, assert_outside};
 use crate::sys::clock;
 use crate::sys::doorbell::{Alarm, Bell};
 use crate::sys::process::Surroundings;
@@ -152,7 +152,7 @@ impl Processes {
             .map_err(failed("starting the supervisor thread"))?;
         *pool.supervisor.lock() = Some(thread);
         let mut after = After::default();
-        pool.want_the_least(&mut pool.inner.lock(), &mut after);
+        pool.want_the_least(&mut pool.lock(), &mut after);
         after.run(&pool);
         if pool.home.has_preload() {
             pool.wait_for_preload()?;
@@ -196,6 +196,14 @@ impl Processes {
         self.needs.get(task.core().plan.job as usize).copied().unwrap_or_default()
     }
 
+    /// The pool's lock. Code of others is not called under it, but for the policy, which cannot call
+    /// back.
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        assert_outside();
+        self.inner.lock()
+    }
+
     /// Refuses fast while no worker can be started.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Reason> {
@@ -204,7 +212,7 @@ impl Processes {
 
     #[cold]
     fn check_closely(&self) -> Result<(), Reason> {
-        let inner = self.inner.lock();
+        let inner = self.lock();
         if inner.closing {
             return Err(Reason::ShuttingDown);
         }
@@ -224,7 +232,7 @@ impl Processes {
     /// Queues an encoded task and dispatches what can be.
     pub(crate) fn push(&self, task: Shared) {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if inner.closing {
             drop(inner);
             if task.core().claim() {
@@ -249,7 +257,7 @@ impl Processes {
     /// A task that waits here was claimed by its handle. Its entry is dropped when it comes to the
     /// head, or as soon as such entries are the greater part: a queue is bounded by its tasks.
     pub(crate) fn forget_one(&self) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         inner.forgotten += 1;
         if inner.forgotten > FORGOTTEN_MAX && 2 * inner.forgotten > inner.queue.len() {
             inner.queue.retain(|task| task.core().is_waiting());
@@ -290,7 +298,7 @@ impl Inner {
 impl TokenUser for Processes {
     fn token_is_free(&self) {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         self.dispatch(&mut inner, &mut after);
         drop(inner);
         after.run(self);
@@ -314,7 +322,7 @@ fn kinds(home: &Home, terms: &Terms) -> (Vec<WorkerLimits>, Vec<Need>) {
     };
     let mut kinds = vec![limits(&terms.limits)];
     let needs = home.table.specs().map(|spec| {
-        let own = spec.limits.as_ref().map(limits);
+        let own = spec.limits.map(|own| limits(&own.or(&terms.limits)));
         let kind = own.map_or(0, |own| {
             kinds.iter().position(|kind| *kind == own).unwrap_or_else(|| {
                 kinds.push(own);

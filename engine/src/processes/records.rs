@@ -92,7 +92,7 @@ impl Processes {
     pub(crate) fn refresh(&self, core: &Core) {
         let Some((index, _)) = core.seat() else { return };
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if let Some(link) = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut())
         {
             link.read_records(&mut after);

@@ -128,7 +128,7 @@ impl Processes {
     fn arrive(&self, task: &Shared, place: (u32, u64), copied: std::io::Result<Placed>) -> After {
         let (seat, generation) = place;
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         if let Some(link) = inner.current(seat, generation) {
             link.sending -= 1;
         }

@@ -108,7 +108,7 @@ impl Starter {
     /// The supervisor comes back to the forkserver after this.
     fn look_again_after(&self, time: Duration) {
         let at = clock::now().saturating_add(time);
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         inner.forkserver_due = Some(at);
         self.pool.alarm_by(&mut inner, at);
     }
@@ -156,7 +156,7 @@ impl Starter {
             forkserver.ready = true;
         }
         self.failures = 0;
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         inner.forkserver_due = None;
         inner.given_up = None;
         self.pool.set_alarm(&mut inner, clock::now());
@@ -199,7 +199,7 @@ impl Starter {
         }
         self.look_again_after(FORKSERVER_RETRY);
         let mut after = After::default();
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         self.pool.refuse_queue(&mut inner, &text, &mut after);
         inner.given_up = Some(text.clone());
         drop(inner);
@@ -231,11 +231,11 @@ impl Starter {
         reactor: &Reactor,
         seat: u32,
     ) -> Result<(), (WorkerId, io::Error)> {
-        let generation = self.pool.inner.lock().seats[seat as usize].generation;
+        let generation = self.pool.lock().seats[seat as usize].generation;
         let id = WorkerId { pool: 0, seat, generation };
         let link = self.make_worker(reactor, id).map_err(|error| (id, error))?;
         let until = clock::now() + WORKER_START_TIMEOUT;
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         let holder = &mut inner.seats[seat as usize];
         holder.state = SeatState::Starting { until };
         holder.link = Some(link);
@@ -266,7 +266,7 @@ impl Starter {
         reactor.add(&ours, Token::Socket { seat, generation }.number(), Interest::Edge)?;
         reactor.add(&stderr, Token::Stderr { seat, generation }.number(), Interest::Level)?;
 
-        let kind = self.pool.inner.lock().seats[seat as usize].kind;
+        let kind = self.pool.lock().seats[seat as usize].kind;
         let limits = self.pool.kinds[usize::from(kind)];
         let limits = WorkerLimits { log_level: level_heard(), ..limits };
         let spawn = ToForkserver::Spawn { id, limits };

@@ -59,9 +59,9 @@ impl Supervisor {
             for token in &tokens {
                 self.handle(Token::from_number(*token));
             }
-            if self.pool.inner.lock().closing {
+            if self.pool.lock().closing {
                 self.starter.end();
-                let mut inner = self.pool.inner.lock();
+                let mut inner = self.pool.lock();
                 inner.seats.iter_mut().for_each(|seat| drop(seat.link.take()));
                 return;
             }
@@ -91,7 +91,7 @@ impl Supervisor {
 
     fn on_stderr(&self, seat: u32, generation: u64) {
         let mut after = After::default();
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         if let Some(link) = inner.current(seat, generation) {
             // Level-triggered: a writer that waits inside of one large write makes no edge.
             if link.read_stderr(&mut after.stderr) {
@@ -104,7 +104,7 @@ impl Supervisor {
 
     fn on_bell(&self, index: u32, generation: u64) {
         let mut after = After::default();
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         if let Some(link) = inner.current(index, generation) {
             if link.pollers == 0 {
                 let lane = Arc::clone(&link.lane);
@@ -121,7 +121,7 @@ impl Supervisor {
 
     fn on_socket(&self, index: u32, generation: u64) {
         let mut after = After::default();
-        let mut inner = self.pool.inner.lock();
+        let mut inner = self.pool.lock();
         let Some(link) = inner.current(index, generation) else { return };
         if link.read_socket() {
             let lane = Arc::clone(&link.lane);
@@ -154,7 +154,7 @@ impl Supervisor {
                 FromForkserver::Forked { id, pid } => {
                     let Some(pidfd) = fds.pop() else { continue };
                     let token = Token::Death { seat: id.seat, generation: id.generation };
-                    let mut inner = self.pool.inner.lock();
+                    let mut inner = self.pool.lock();
                     match inner.current(id.seat, id.generation) {
                         Some(link) => {
                             let _ = self.reactor.add(&pidfd, token.number(), Interest::Level);
@@ -181,7 +181,7 @@ impl Supervisor {
         while self.starter.is_ready() {
             let now = clock::now();
             let wanted =
-                self.pool.inner.lock().seats.iter().position(
+                self.pool.lock().seats.iter().position(
                     |seat| matches!(seat.state, SeatState::Wanted { from } if from <= now),
                 );
             let Some(index) = wanted else { return };
@@ -199,7 +199,7 @@ impl Supervisor {
         let now = clock::now();
         let mut after = After::default();
         let pool = Arc::clone(&self.pool);
-        let mut inner = pool.inner.lock();
+        let mut inner = pool.lock();
         (inner.alarm_at, inner.is_watching) = (None, false);
         for index in 0..u32::try_from(inner.seats.len()).expect("few seats") {
             pool.harvest(&mut inner, index, &mut after);

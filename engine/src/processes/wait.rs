@@ -96,7 +96,7 @@ impl Processes {
     /// Disarms the lane. `None`: there is nothing to look at any more.
     fn enter_poll(&self, index: u32, core: &Core) -> Option<(Arc<Lane>, Option<u64>)> {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         self.harvest(&mut inner, index, &mut after);
         self.dispatch(&mut inner, &mut after);
         let link = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut());
@@ -118,7 +118,7 @@ impl Processes {
     /// The oldest task that is left; `None`: this is the seat's lane no more.
     fn poll_once(&self, index: u32, lane: &Arc<Lane>) -> Option<Option<u64>> {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         self.harvest(&mut inner, index, &mut after);
         self.dispatch(&mut inner, &mut after);
         let link = inner.seats.get(index as usize).and_then(|seat| seat.link.as_ref());
@@ -132,7 +132,7 @@ impl Processes {
     /// Arms the lane again, unless others look at it, and polls once more.
     fn leave_poll(&self, index: u32, lane: &Arc<Lane>) {
         let mut after = After::default();
-        let mut inner = self.inner.lock();
+        let mut inner = self.lock();
         let link = inner.seats.get_mut(index as usize).and_then(|seat| seat.link.as_mut());
         // The seat may have another holder by now, who was never disarmed.
         if let Some(link) = link.filter(|link| Arc::ptr_eq(&link.lane, lane)) {

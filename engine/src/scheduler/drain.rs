@@ -47,7 +47,10 @@ impl Drain {
     /// Wakes `waiter` when the next task ends. Look afterwards whether one has ended before.
     pub(crate) fn wait(&self, waiter: Waiter) {
         let mut waiters = self.waiters.lock();
-        waiters.push(waiter);
+        // One that looks often is woken once.
+        if !waiters.iter().any(|other| other.is_same(&waiter)) {
+            waiters.push(waiter);
+        }
         self.waiting.store(waiters.len(), Ordering::SeqCst); // pairs with the load in `done`
     }
 
