@@ -1,7 +1,7 @@
 //! Who decides where tasks run: needs before wishes, and a policy for what they leave open.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use amphi::policy::{AlwaysProcess, AlwaysThread, Class, Decision, Estimate, Event, Ran, Why};

@@ -24,6 +24,7 @@ use crate::sys::rlimit;
 use crate::sys::socket::{Channel, Received};
 
 mod log;
+mod payloads;
 mod runner;
 mod signals;
 mod uplink;
