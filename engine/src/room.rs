@@ -115,16 +115,17 @@ impl Room {
     #[inline]
     pub(crate) fn leave(&self, core: &Core) {
         if !core.plan.is_private {
-            self.leave_one();
+            self.leave_some(1);
         }
     }
 
+    /// So many tasks no longer wait.
     #[inline]
-    pub(crate) fn leave_one(&self) {
-        self.left[stripe()].fetch_add(1, Ordering::SeqCst); // pairs with the loads in `left`
+    pub(crate) fn leave_some(&self, tasks: u64) {
+        self.left[stripe()].fetch_add(tasks, Ordering::SeqCst); // pairs with the loads in `left`
         // Pairs with the add in `take`.
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.wake_one();
+            (0..tasks).for_each(|_| self.wake_one());
         }
     }
 
@@ -305,7 +306,7 @@ mod tests {
         });
         stand_in_line(&room, 2);
         refused.store(true, Ordering::SeqCst);
-        room.leave_one();
+        room.leave_some(1);
         first.join().unwrap();
         assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(true), "the second one enters");
         assert_eq!(room.waiting_tasks(), 1);
@@ -327,7 +328,7 @@ mod tests {
             })
             .collect();
         for done in 1..=3 {
-            room.leave_one();
+            room.leave_some(1);
             while order.lock().len() < done {
                 thread::yield_now();
             }

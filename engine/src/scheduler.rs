@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use self::crashes::Crashes;
 use self::drain::Drain;
+pub(crate) use self::ends::Ends;
 pub(crate) use self::foreign::assert_outside;
 pub use self::probe::Overhead;
 use crate::policy::{
@@ -31,6 +32,7 @@ use crate::task::{Core, Settled};
 
 mod crashes;
 mod drain;
+mod ends;
 mod foreign;
 mod probe;
 
@@ -268,18 +270,9 @@ impl Scheduler {
     /// Somebody tried to settle a task.
     #[inline]
     pub(crate) fn settled(&self, core: &Core, settled: Settled) {
-        if core.plan.is_private {
-            return;
-        }
-        match settled {
-            Settled::Now(outcome) => {
-                let place = core.placement().unwrap_or_default();
-                self.counters.outcome(core.plan.job, place, outcome, 1);
-                self.drain.done();
-            }
-            Settled::Again => self.counters.retried(core.plan.job),
-            Settled::Before => {}
-        }
+        let mut ends = Ends::default();
+        ends.add(self, core, settled);
+        ends.tell(self);
     }
 
     /// What handing over costs was measured.

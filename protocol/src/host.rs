@@ -26,7 +26,7 @@ mod batch;
 
 use crate::batch::{Progress, split_key};
 use crate::error::Violation;
-use crate::lane::{Req, Rsp, load_bytes, store_bytes};
+use crate::lane::{Req, Rsp, load_vec, store_bytes};
 use crate::layout::{
     ABI, EPOCH_WORD, HARVESTED_WORD, INPUT_INLINE, LAYOUT_HASH, MAGIC, OUTPUT_INLINE, header_word,
     req_word, rsp_word,
@@ -384,7 +384,7 @@ fn read_done(rsp: Rsp<'_>, seq: u64, grant: Grant) -> Result<Done, Violation> {
     let (kind, place, len) = (head.kind()?, head.place()?, head.len());
     let output = match place {
         Place::Inline if len <= OUTPUT_INLINE as u64 => {
-            Storage::Inline(load_bytes(rsp.inline(seq), len as usize))
+            Storage::Inline(load_vec(rsp.inline(seq), len as usize))
         }
         Place::Block if grant.capacity > 0 && len <= grant.capacity => Storage::Block { len },
         Place::Memfd => Storage::Memfd { len },

@@ -126,7 +126,20 @@ pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-/// Copies `len` bytes out of words, as many words as that needs. The caller has checked `len`.
+/// Copies `len` bytes out of words into memory of their own: a reply moves several times before its
+/// caller has it. The caller has checked `len`.
+#[inline]
+pub(crate) fn load_vec(words: &[AtomicU64], len: usize) -> Vec<u8> {
+    debug_assert!(len <= words.len() * WORD);
+    let mut bytes = Vec::with_capacity(len.next_multiple_of(WORD));
+    for word in words.iter().take(len.div_ceil(WORD)) {
+        bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// The same where they are looked at in place.
 #[inline]
 pub(crate) fn load_bytes<const N: usize>(words: &[AtomicU64], len: usize) -> InlineBytes<N> {
     debug_assert!(len <= N && N.is_multiple_of(WORD));

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use crate::layout::{INPUT_INLINE, OUTPUT_INLINE};
+use crate::layout::INPUT_INLINE;
 
 /// Where a request's input lies.
 #[derive(Debug, Clone, Copy)]
@@ -183,11 +183,10 @@ impl<const N: usize> fmt::Debug for InlineBytes<N> {
 }
 
 /// Where a reply's bytes lie, checked.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "replies are copied once and never boxed")]
+#[derive(Debug, Clone)]
 pub enum Storage {
     /// They came with the slot.
-    Inline(InlineBytes<OUTPUT_INLINE>),
+    Inline(Vec<u8>),
     /// In the block that the ledger granted.
     Block {
         /// Length in bytes, at most the grant's.
@@ -201,7 +200,7 @@ pub enum Storage {
 }
 
 /// One finished task, as the host sees it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Done {
     /// Its sequence in the lane.
     pub seq: u64,
@@ -232,8 +231,7 @@ pub struct Answers {
 }
 
 /// What the host finds at the oldest task of a lane.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "replies are copied once and never boxed")]
+#[derive(Debug, Clone)]
 pub enum Event {
     /// It is done.
     Done(Done),

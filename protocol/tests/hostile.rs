@@ -235,9 +235,9 @@ impl Rig {
                 let (key, more) = (left.next().expect("one outcome each"), left.next());
                 assert_eq!(more, None, "it is the only one of its slot");
                 let capacity = self.tasks.remove(&key).expect("it was there");
-                match done.output {
+                match &done.output {
                     Storage::Inline(bytes) => assert!(bytes.len() <= OUTPUT_INLINE),
-                    Storage::Block { len } => assert!(len <= capacity),
+                    Storage::Block { len } => assert!(*len <= capacity),
                     Storage::Memfd { .. } => {}
                 }
             }

@@ -15,7 +15,7 @@ use super::send::Sending;
 use crate::error::TaskError;
 use crate::outcome::Failure;
 use crate::policy::Placement;
-use crate::scheduler::Sample;
+use crate::scheduler::{Ends, Sample};
 use crate::sys::memory::read_sealed;
 use crate::sys::pipe::forward_to_stderr;
 use crate::task::{Core, Wakes};
@@ -74,7 +74,7 @@ pub(crate) struct After {
     /// Tasks whose own clock starts, each with the number of its run.
     pub(super) started: Vec<(Shared, u32)>,
     /// Tasks that left the queue.
-    leaves: usize,
+    leaves: u64,
     /// Tokens to give back.
     pub(super) tokens: usize,
     /// The supervisor has something to do.
@@ -84,7 +84,7 @@ pub(crate) struct After {
 impl After {
     /// The task left the queue.
     pub(super) fn leave(&mut self, core: &Core) {
-        self.leaves += usize::from(!core.plan.is_private);
+        self.leaves += u64::from(!core.plan.is_private);
     }
 
     pub(super) fn finish(&mut self, finished: Finished) {
@@ -174,13 +174,15 @@ impl After {
         {
             self.orphans.iter().for_each(|task| port.stop_child(task, false));
         }
-        for _ in 0..self.leaves {
-            pool.room.leave_one();
+        if self.leaves > 0 {
+            pool.room.leave_some(std::mem::take(&mut self.leaves));
         }
         let settled = !self.finished.is_empty() || !self.failed.is_empty();
+        let mut ends = Ends::default();
         for finished in self.finished.drain(..) {
-            settle(pool, finished);
+            settle(pool, finished, &mut ends);
         }
+        ends.tell(&pool.scheduler);
         for (task, failure) in self.failed.drain(..) {
             // Before anybody can know of it, or the task is tried again.
             if matches!(failure, TaskError::Crashed { .. }) && !task.core().plan.is_private {
@@ -215,7 +217,7 @@ fn observe(pool: &Processes, finished: &Finished) {
     }
 }
 
-fn settle(pool: &Processes, finished: Finished) {
+fn settle(pool: &Processes, finished: Finished, ends: &mut Ends) {
     observe(pool, &finished);
     let Finished { task, kind, source, seat, generation, .. } = finished;
     let settled = match source {
@@ -246,5 +248,5 @@ fn settle(pool: &Processes, finished: Finished) {
             }
         }
     };
-    pool.scheduler.settled(task.core(), settled);
+    ends.add(&pool.scheduler, task.core(), settled);
 }

@@ -123,7 +123,10 @@ impl Processes {
         let mut flight = link.take_flight(done.seq)?;
         let mut output = flight.output.take();
         let (source, bytes) = match done.output {
-            Storage::Inline(bytes) => (Source::Here(bytes.to_vec()), bytes.len() as u64),
+            Storage::Inline(bytes) => {
+                let len = bytes.len() as u64;
+                (Source::Here(bytes), len)
+            }
             Storage::Block { len } => match output.take() {
                 Some(block) => {
                     let (lane, size) = (Arc::clone(&link.lane), usize::try_from(len).unwrap_or(0));

@@ -22,10 +22,10 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// A task has its outcome.
+    /// So many tasks have their outcomes.
     #[inline]
-    pub(super) fn done(&self) {
-        self.ended[stripe()].fetch_add(1, Ordering::SeqCst); // pairs with the loads in `ended`
+    pub(super) fn done(&self, tasks: u64) {
+        self.ended[stripe()].fetch_add(tasks, Ordering::SeqCst); // pairs with the loads in `ended`
         self.look();
     }
 

@@ -11,7 +11,7 @@
 
 use crate::batch::{Claims, Progress, key_of};
 use crate::error::Violation;
-use crate::lane::{Req, Rsp, load_bytes};
+use crate::lane::{Req, Rsp, load_vec};
 use crate::layout::{OUTPUT_INLINE, rsp_word};
 use crate::message::{Answers, Event, Grant, Place, Request, Stage, Storage};
 use crate::slot::Head;
@@ -262,7 +262,7 @@ impl Answers {
         } else {
             // The minimum is what every one of these has been compared with.
             let len = self.len.min(OUTPUT_INLINE as u64) as usize;
-            Storage::Inline(load_bytes(rsp.inline(self.seq), len))
+            Storage::Inline(load_vec(rsp.inline(self.seq), len))
         }
     }
 }

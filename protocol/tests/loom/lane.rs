@@ -156,5 +156,5 @@ pub(crate) fn is_input(claimed: &Claimed, expected: &[u8]) -> bool {
 
 pub(crate) fn is_reply(event: &Event, expected: u64, bytes: &[u8]) -> bool {
     matches!(event, Event::Done(done) if done.seq == expected
-        && matches!(done.output, Storage::Inline(output) if *output == *bytes))
+        && matches!(&done.output, Storage::Inline(output) if **output == *bytes))
 }
