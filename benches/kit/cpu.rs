@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::time::{clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// The CPU clocks of a process tree at the beginning of something.
 #[derive(Debug)]
@@ -48,6 +48,24 @@ pub fn ended_children() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Duration::ZERO };
     let micros = |time: TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
     Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+/// The CPU time that this process and everything it started have had so far, those included that have
+/// ended and were waited for: of each process that lives its own, and of its ended children what the
+/// kernel has added up in whole ticks. For long runs, in which many processes end.
+pub fn used_so_far() -> Duration {
+    let ended = |pid: i32| ended_children_of(pid).unwrap_or_default();
+    let living = descendants().into_iter().map(|(pid, clock)| clock + ended(pid));
+    own_clock() + ended_children() + living.sum::<Duration>()
+}
+
+/// Fields 16 and 17 of `/proc/PID/stat` (proc_pid_stat(5)).
+fn ended_children_of(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let ticks: u64 = fields.skip(13).take(2).flat_map(str::parse::<u64>).sum();
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    Some(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
 fn own_clock() -> Duration {
@@ -99,9 +117,10 @@ mod tests {
             .unwrap();
         std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
         let spent = before.stop();
-        let after = Meter::start();
+        let (after, living) = (Meter::start(), used_so_far());
         drop(child.stdin.take());
         child.wait().unwrap();
+        assert!(used_so_far() >= living, "what has ended still counts");
         assert!(after.descendants() > before.descendants());
         assert!(spent > Duration::from_millis(1));
     }

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{SysconfVar, sysconf};
 use serde_json::{Map, Value, json};
 
-use crate::cpu::Meter;
+use crate::cpu::used_so_far;
 
 /// The fields of the machine row: cores, kernel, processor, commit, load, cost of a clock read.
 ///
@@ -29,20 +29,20 @@ pub fn describe() -> Map<String, Value> {
 pub struct Neighbours {
     start: Instant,
     busy: Option<f64>,
-    own: Meter,
+    own: Duration,
 }
 
 impl Neighbours {
     /// Starts looking.
     pub fn watch() -> Self {
-        Self { start: Instant::now(), busy: busy_seconds(), own: Meter::start() }
+        Self { start: Instant::now(), busy: busy_seconds(), own: used_so_far() }
     }
 
     /// Cores that were busy since the start with anything but this process tree: other programs,
     /// the kernel's own threads, time stolen by the hypervisor. `None` where `/proc` does not say.
     pub fn busy_cores(&self) -> Option<f64> {
         let busy = busy_seconds()? - self.busy?;
-        let others = busy - self.own.stop().as_secs_f64();
+        let others = busy - used_so_far().saturating_sub(self.own).as_secs_f64();
         Some((others / self.start.elapsed().as_secs_f64()).max(0.0))
     }
 }
