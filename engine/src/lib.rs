@@ -48,6 +48,7 @@ mod processes;
 mod threads;
 mod sys;
 
+mod blob;
 mod budget;
 mod ctx;
 mod error;
@@ -65,6 +66,7 @@ mod task;
 pub use bytes::Bytes;
 
 pub use crate::app::App;
+pub use crate::blob::{Blob, BlobMut, Blocks};
 pub use crate::ctx::Ctx;
 pub use crate::engine::{
     Engine, EngineBuilder, Explanation, Report, Scope, ScopedTask, TaskBuilder,

@@ -41,7 +41,9 @@ pub(crate) fn decode<W: Work>(
         message: format!("{what} of {name} could not be decoded: {error}"),
     };
     let decoded = catch_unwind(AssertUnwindSafe(|| match kind {
-        ReplyKind::Ok => W::decode_output(bytes).map_err(|error| codec("the output", error)),
+        ReplyKind::Ok | ReplyKind::OkShared => {
+            W::decode_output(bytes).map_err(|error| codec("the output", error))
+        }
         ReplyKind::Failed => Err(match W::decode_error(&bytes) {
             Ok(error) => TaskError::Failed(error),
             Err(error) => codec("the error", error),
@@ -75,7 +77,7 @@ impl Outcome {
     /// What a reply is counted as.
     pub(crate) const fn of_reply(kind: ReplyKind) -> Self {
         match kind {
-            ReplyKind::Ok => Self::Ok,
+            ReplyKind::Ok | ReplyKind::OkShared => Self::Ok,
             ReplyKind::Failed => Self::Failed,
             ReplyKind::Panicked => Self::Panicked,
             ReplyKind::CancelledSeen => Self::Cancelled,

@@ -14,6 +14,7 @@
 
 mod after;
 mod batch;
+mod blobs;
 mod carry;
 mod children;
 mod control;

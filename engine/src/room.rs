@@ -320,9 +320,19 @@ mod tests {
         let waiters: Vec<_> = (0..3)
             .map(|number| {
                 let (own, order) = (Arc::clone(&room), Arc::clone(&order));
+                let tries = Arc::new(AtomicUsize::new(0));
+                let tried = Arc::clone(&tries);
                 let waiter = thread::spawn(move || {
-                    own.wait_blocking(|| own.enter().then(|| order.lock().push(number)));
+                    own.wait_blocking(|| {
+                        let entered = own.enter();
+                        tried.fetch_add(1, Ordering::SeqCst);
+                        entered.then(|| order.lock().push(number))
+                    });
                 });
+                // Once more after it stands in line: from then on it enters when it is woken.
+                while tries.load(Ordering::SeqCst) < 2 {
+                    thread::yield_now();
+                }
                 stand_in_line(&room, number + 1);
                 waiter
             })

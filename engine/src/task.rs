@@ -60,6 +60,10 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     fn take_encoded(&self) -> Vec<u8>;
     /// The task may be sent once more.
     fn put_encoded(&self, bytes: Vec<u8>);
+    /// The memory that its bytes name: of its input, and of its output once that is there.
+    fn regions(&self) -> Vec<Arc<crate::blob::Shared>>;
+    /// Memory that its output names.
+    fn add_region(&self, region: Arc<crate::blob::Shared>);
     /// Settles with a worker's reply, which is decoded when the caller takes it.
     fn settle_reply(&self, kind: amphi_protocol::ReplyKind, bytes: Vec<u8>) -> Settled;
     /// Settles with an outcome that is not the job's.

@@ -174,6 +174,20 @@ pub enum ToWorker {
         /// Bytes.
         len: u64,
     },
+    /// Memory that tasks published from now on name; one descriptor: a memfd that nobody but the
+    /// host can write to, and that the host does not write to until it is forgotten.
+    Blob {
+        /// Its number.
+        blob: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// No task names that memory any more. Answered by [`Forgot`](FromWorker::Forgot) once the worker
+    /// has unmapped it.
+    Forget {
+        /// Its number.
+        blob: u64,
+    },
 }
 
 /// Bytes beside a message: in it, or in a sealed memfd that comes with it.
@@ -242,6 +256,29 @@ pub enum FromWorker {
         seq: u64,
         /// Bytes.
         len: u64,
+    },
+    /// Memory that the reply of a task names, ahead of it; one descriptor: a memfd that can never
+    /// change.
+    Blob {
+        /// The task's key.
+        key: u64,
+        /// Its number.
+        blob: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The reply of a task names memory that the host had sent for an earlier one. Ahead of the reply,
+    /// and of [`Forgot`](Self::Forgot).
+    Returns {
+        /// The task's key.
+        key: u64,
+        /// Its number.
+        blob: u64,
+    },
+    /// The worker has unmapped memory that it was told to forget.
+    Forgot {
+        /// Its number.
+        blob: u64,
     },
     /// A job submits a task that the host is to run; one descriptor, where its input says so.
     Submit {
@@ -328,6 +365,11 @@ mod tests {
         check(&FromForkserver::Exited { id: ID, exit: Exit::Code(-1) });
         check(&ToWorker::Lane { lane: 7, incarnation: 8 });
         check(&ToWorker::Payload { seq: 9, len: 1 << 40 });
+        check(&ToWorker::Blob { blob: u64::MAX, len: 1 << 40 });
+        check(&ToWorker::Forget { blob: 1 });
+        check(&FromWorker::Blob { key: 3, blob: 1, len: 2 });
+        check(&FromWorker::Returns { key: 3, blob: 1 });
+        check(&FromWorker::Forgot { blob: 1 });
         check(&FromWorker::Ready { pid: 5 });
         let ask = Ask { kill_after_ns: Some(6), trace: u128::MAX, ..Ask::default() };
         let input = Carried::Here(vec![1; CARRIED_BYTES_MAX]);

@@ -87,6 +87,8 @@ pub enum ReplyKind {
     Codec,
     /// The output is above the limit; its size and the limit follow as two words.
     TooLarge,
+    /// The output follows, and names memory that was sent ahead of it.
+    OkShared,
 }
 
 impl ReplyKind {
@@ -106,6 +108,7 @@ impl ReplyKind {
             4 => Self::CancelledSeen,
             5 => Self::Codec,
             6 => Self::TooLarge,
+            7 => Self::OkShared,
             _ => return None,
         })
     }

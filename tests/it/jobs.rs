@@ -24,6 +24,7 @@ pub(crate) fn app() -> App {
         .include(crate::children::jobs)
         .include(crate::life::jobs)
         .include(crate::batches::jobs)
+        .include(crate::blobs::jobs)
         .include(crate::blocking::jobs)
         .include(crate::corners::jobs)
         .include(crate::corners::jobs2)

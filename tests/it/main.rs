@@ -7,6 +7,7 @@ mod blocking;
 mod children;
 mod chores;
 mod batches;
+mod blobs;
 mod conformance;
 mod faults;
 mod shutdown;

@@ -157,6 +157,8 @@ impl Shared {
         if core.plan.is_private
             || self.scheduler.keeps_off_threads(core.plan.job)
             || !self.can_process(task)
+            // A shadow could not be given the same memory for sure.
+            || core.has_regions()
         {
             return false;
         }
@@ -262,6 +264,8 @@ impl Audit {
         let is_comparable = ended.reply.is_some()
             && is_own(&ended)
             && core.runs_before() == 0
+            // Memory has another number each time.
+            && !core.has_regions()
             && !core.is_asked_to_stop();
         if !is_comparable || !engine.audits.begin(ended.len()) {
             return engine.audits.leave(self.len, false);

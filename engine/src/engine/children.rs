@@ -40,12 +40,15 @@ struct Courier {
 
 impl Wake for Courier {
     fn wake(self: Arc<Self>) {
-        let Some(outcome) = self.cell.get().and_then(|cell| cell.take()) else { return };
-        self.answer.done(match outcome {
+        let Some(cell) = self.cell.get() else { return };
+        let regions = cell.regions();
+        let Some(outcome) = cell.take() else { return };
+        let outcome = match outcome {
             Ok(bytes) => Ok((ReplyKind::Ok, bytes)),
             Err(TaskError::Failed(bytes)) => Ok((ReplyKind::Failed, bytes)),
             Err(other) => Err(other.narrow()),
-        });
+        };
+        self.answer.done(outcome, &regions);
     }
 }
 
@@ -68,7 +71,7 @@ impl Shared {
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(reason) => return answer.done(Err(TaskError::Rejected(reason))),
+            Err(reason) => return answer.done(Err(TaskError::Rejected(reason)), &[]),
         };
         self.room.enter_above();
         let cell = Arc::new(Cell::<RawWork>::encoded(Core::new(plan), bytes));

@@ -16,10 +16,12 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{decode, encode};
 use super::{Job, Spec};
+use crate::blob;
 use crate::ctx::Ctx;
 use crate::keys::Gate;
 
-/// What an encoded task came to: the reply's kind, its bytes in `out`.
+/// What an encoded task came to: the reply's kind, its bytes in `out`, and what they name left for
+/// [`blob::take_left`].
 type RunEncoded = dyn Fn(&[u8], &Ctx, &mut Vec<u8>) -> ReplyKind + Send + Sync;
 
 /// One registered job.
@@ -225,7 +227,11 @@ fn reply<O: Serialize + 'static, E: Serialize + 'static>(
     out: &mut Vec<u8>,
 ) -> ReplyKind {
     let (kind, encoded) = match &result {
-        Ok(output) => (ReplyKind::Ok, encode(output, out)),
+        Ok(output) => {
+            let (encoded, regions) = blob::collecting(|| encode(output, out));
+            blob::leave(regions);
+            (ReplyKind::Ok, encoded)
+        }
         Err(_) if cx.saw_cancel() => return ReplyKind::CancelledSeen,
         Err(error) => (ReplyKind::Failed, encode(error, out)),
     };

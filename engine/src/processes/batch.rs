@@ -65,6 +65,7 @@ impl Processes {
             && core.plan.retry.is_none()
             && core.plan.key.is_none()
             && core.plan.held.is_none()
+            && !core.has_regions()
             && !core.plan.is_private
             && !self.need(task).is_special();
         self.predicted_ns(task).filter(|ns| is_plain && *ns <= as_ns(BATCHED_SERVICE))
@@ -298,6 +299,7 @@ impl Processes {
             let piece = pieces.next().and_then(Result::ok);
             let (kind, source, run_ns, bytes) = match piece.map(|piece| (piece, piece.kind())) {
                 Some((Piece { bytes, run_ns, .. }, Ok(kind))) => {
+                    link.look_for_blobs(kind);
                     (kind, Source::Here(bytes.to_vec()), u64::from(run_ns), bytes.len() as u64)
                 }
                 _ => {

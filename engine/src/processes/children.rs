@@ -15,6 +15,7 @@ use amphi_protocol::{ChildOutcome, FromWorker, ReplyKind, ToWorker, encode};
 use super::After;
 use super::carry::{pack, unpack};
 use super::pool::{Inner, Processes, Shared};
+use crate::blob::Shared as Region;
 use crate::error::{Reason, TaskError};
 use crate::outcome::{Failure, failure_to_bytes};
 use crate::sys::socket::Channel;
@@ -59,12 +60,16 @@ impl Answer for Return {
         true
     }
 
-    fn done(&self, outcome: Result<(ReplyKind, Vec<u8>), Failure>) {
+    fn done(&self, outcome: Result<(ReplyKind, Vec<u8>), Failure>, regions: &[Arc<Region>]) {
         if let Some(pool) = self.pool.upgrade() {
             let gone = {
                 let mut inner = pool.lock();
                 let link = inner.current(self.seat, self.generation);
-                link.and_then(|link| link.children.remove(&self.child))
+                link.and_then(|link| {
+                    // What is not sent is missed by whoever decodes the output.
+                    let _ = link.holding.announce(regions);
+                    link.children.remove(&self.child)
+                })
             };
             drop(gone);
         }
@@ -138,9 +143,12 @@ impl Processes {
                             let inherited = parent.map(|task| task.inherited()).unwrap_or_default();
                             port.submit_child(Child { job, ask, bytes, inherited, answer });
                         }
-                        Err(error) => answer.done(Err(TaskError::Rejected(Reason::NoWorkers(
-                            format!("the input could not be taken from the worker: {error}"),
-                        )))),
+                        Err(error) => answer.done(
+                            Err(TaskError::Rejected(Reason::NoWorkers(format!(
+                                "the input could not be taken from the worker: {error}"
+                            )))),
+                            &[],
+                        ),
                     }
                 }
                 FromWorker::Stop { child, kill } => {

@@ -11,6 +11,7 @@ use amphi_protocol::{
 };
 
 use super::after::Source;
+use super::blobs::Holding;
 use super::children::CHILDREN_MAX;
 use super::pool::{Inner, Shared};
 use super::records::Records;
@@ -40,6 +41,7 @@ pub(super) struct Link {
     pub(super) socket: Arc<Channel>,
     /// What it asked for and nobody has looked at yet.
     pub(super) requests: Vec<(FromWorker, Option<OwnedFd>)>,
+    pub(super) holding: Holding,
     /// The tasks that the host runs for it.
     pub(super) children: HashMap<u64, Shared>,
     /// Its task waits for some of them, as it last said; and as is acted on.
@@ -104,7 +106,9 @@ impl Link {
         bell: Bell,
         stderr: OwnedFd,
     ) -> Self {
+        let socket = Arc::new(socket);
         Self {
+            holding: Holding::new(&socket),
             lane,
             host,
             inputs: Arena::new(ARENA_OFFSET as u64, ARENA_BYTES as u64),
@@ -112,7 +116,7 @@ impl Link {
             records: Records::default(),
             pieces: Vec::new(),
             flights: Default::default(),
-            socket: Arc::new(socket),
+            socket,
             requests: Vec::new(),
             children: HashMap::new(),
             waits: false,
@@ -317,6 +321,13 @@ impl Link {
                 Ok(FromWorker::Failed { message, .. }) if fds.is_empty() => {
                     self.start_failure = Some(message);
                 }
+                Ok(FromWorker::Blob { key, blob, len }) if fds.len() == 1 && self.holds(key) => {
+                    fds.pop().into_iter().for_each(|fd| self.take_blob(key, blob, fd, len));
+                }
+                Ok(FromWorker::Returns { key, blob }) if fds.is_empty() && self.holds(key) => {
+                    self.take_back_blob(key, blob);
+                }
+                Ok(FromWorker::Forgot { blob }) if fds.is_empty() => self.holding.forgot(blob),
                 Ok(FromWorker::Payload { seq, .. })
                     if fds.len() == 1
                         && self.flight(seq).is_some()

@@ -78,6 +78,11 @@ impl Processes {
         let Some(link) = seat.link.as_mut().filter(|link| link.free_slots() > 0) else {
             return Sent::NoRoom;
         };
+        if task.core().has_regions()
+            && let Err(unsent) = link.announce_blobs(task)
+        {
+            return unsent;
+        }
         let len = task.core().input_bytes();
         if len <= INPUT_INLINE as u64 {
             return self.publish(inner, index, task, Placed::Inline, after);
@@ -284,22 +289,27 @@ pub(super) fn context_of(core: &Core) -> Context {
 
 /// Sends a large input's memfd ahead of the word that speaks of it.
 fn announce(link: &mut Link, len: u64, fd: &OwnedFd) -> Result<(), Sent> {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, WouldBlock};
     let message = encode(&ToWorker::Payload { seq: link.host.next_seq(), len });
-    let Err(error) = link.socket.send(&message, &[fd.as_fd()]) else { return Ok(()) };
+    let sent = link.socket.send(&message, &[fd.as_fd()]);
+    sent.map_err(|error| unsent(link, len, &error))
+}
+
+/// What becomes of a task whose descriptor could not be sent.
+pub(super) fn unsent(link: &mut Link, len: u64, error: &std::io::Error) -> Sent {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, WouldBlock};
     match error.kind() {
         // Its control thread only reads: a worker that has left hundreds of messages hangs.
         WouldBlock => {
             link.break_off("it does not read its messages".to_owned());
-            Err(Sent::NoRoom)
+            Sent::NoRoom
         }
         // It has just died, which will be told; the task goes to another one.
         BrokenPipe | ConnectionReset | ConnectionRefused => {
             link.is_deaf = true;
-            Err(Sent::NoRoom)
+            Sent::NoRoom
         }
-        _ => Err(Sent::Failed(TaskError::Rejected(Reason::NoWorkers(format!(
+        _ => Sent::Failed(TaskError::Rejected(Reason::NoWorkers(format!(
             "an input of {len} bytes could not be handed over: {error}"
-        ))))),
+        )))),
     }
 }

@@ -12,6 +12,7 @@ use amphi_protocol::{
     StartStage, ToWorker, WorkerLane, WorkerLimits, decode, encode,
 };
 
+use self::blobs::Blobs;
 use self::runner::Runner;
 use self::uplink::Uplink;
 use super::forkserver::cut;
@@ -23,6 +24,7 @@ use crate::sys::process;
 use crate::sys::rlimit;
 use crate::sys::socket::{Channel, Received};
 
+mod blobs;
 mod log;
 mod payloads;
 mod runner;
@@ -111,7 +113,7 @@ fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms:
     let uplink = Arc::new(Uplink::new(Arc::clone(socket), terms.limits.output_bytes_max));
     let _ = terms.home.host.set(Arc::clone(&uplink) as _);
     let runner = Runner::new(lane, bell, Arc::clone(socket), terms.home, &terms.limits);
-    let payloads = runner.payloads();
+    let (payloads, blobs) = (runner.payloads(), Blobs::serve());
     let thread = std::thread::Builder::new()
         .name("amphi-job".to_owned())
         .stack_size(STACK_BYTES)
@@ -144,6 +146,11 @@ fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms:
                 (Ok(ToWorker::Payload { seq, len }), Some(fd)) => {
                     payloads.arrived(seq, fd, len);
                 }
+                (Ok(ToWorker::Blob { blob, len }), Some(fd)) => {
+                    // Whoever waits for it in vain says so.
+                    let _ = blobs.arrived(blob, fd, len, socket);
+                }
+                (Ok(ToWorker::Forget { blob }), None) => blobs.forget(blob),
                 (Ok(ToWorker::ChildDone { child, outcome }), fd) => uplink.done(child, outcome, fd),
                 _ => process::exit_now(0),
             },

@@ -189,7 +189,7 @@ unsafe fn copy_shared(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
-fn memfd(name: &str) -> io::Result<OwnedFd> {
+pub(super) fn memfd(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
         // Before Linux 6.3. The fallback must stay sealable.

@@ -5,7 +5,7 @@
 //!
 //! | call | for | EINTR, EAGAIN, ENOMEM |
 //! |---|---|---|
-//! | memfd_create, ftruncate, fallocate, fcntl(seals), mmap, madvise | lanes and large payloads | error to the caller; populating is best effort |
+//! | memfd_create, ftruncate, fallocate, fcntl(seals), mmap, madvise | lanes, large payloads, blobs | error to the caller; populating is best effort |
 //! | futex (shared) | waking a parked worker | EINTR and EAGAIN: the caller looks again |
 //! | eventfd, epoll, timerfd | the supervisor's bells and alarm | EINTR: an empty round; a full eventfd has rung already |
 //! | socketpair, sendmsg, recvmsg | control messages and descriptors | EINTR: again; EAGAIN: `Empty`, or an error to the sender; ECONNRESET: once more, then `Closed` |
@@ -34,6 +34,8 @@ pub(crate) mod memory;
 pub(crate) mod pipe;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
+#[cfg(target_os = "linux")]
+pub(crate) mod region;
 #[cfg(target_os = "linux")]
 pub(crate) mod rlimit;
 #[cfg(target_os = "linux")]

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::mail::Mailbox;
 use super::retry::DEATHS_MAX;
 use super::{AnyTask, Core, Ended, Inherited, Settled, TypedTask, Waiter};
+use crate::blob::{self, collecting_input, knowing};
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
 use crate::job::{Work, panic_message};
@@ -36,6 +37,8 @@ pub(crate) struct Cell<W: Work> {
 struct Inner<W: Work> {
     body: Body<W>,
     waiter: Option<Waiter>,
+    /// What the bytes of `body` name.
+    regions: Vec<Arc<blob::Shared>>,
 }
 
 enum Body<W: Work> {
@@ -74,14 +77,16 @@ impl<W: Work> Body<W> {
 
 impl<W: Work> Cell<W> {
     pub(crate) fn new(core: Core, work: W, retry_if: Option<RetryIf<W::Error>>) -> Self {
-        let inner = Mutex::new(Inner { body: Body::Ready(work), waiter: None });
+        let inner =
+            Mutex::new(Inner { body: Body::Ready(work), waiter: None, regions: Vec::new() });
         Self { core, retry_if, inner }
     }
 
     /// A task of which only the encoded input is there.
     pub(crate) fn encoded(core: Core, bytes: Vec<u8>) -> Self {
         core.set_input_bytes(bytes.len() as u64);
-        let inner = Mutex::new(Inner { body: Body::Encoded(bytes), waiter: None });
+        let inner =
+            Mutex::new(Inner { body: Body::Encoded(bytes), waiter: None, regions: Vec::new() });
         Self { core, retry_if: None, inner }
     }
 
@@ -93,6 +98,10 @@ impl<W: Work> Cell<W> {
         if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
             return Settled::Before;
         }
+        let regions = match outcome {
+            Body::Replied(..) => Vec::new(), // its bytes may name them
+            _ => std::mem::take(&mut inner.regions),
+        };
         let input = std::mem::replace(&mut inner.body, outcome);
         let waiter = inner.waiter.take();
         self.core.measure.settled(waiter.is_some());
@@ -110,7 +119,7 @@ impl<W: Work> Cell<W> {
             Arc::clone(witness).ended(&self.core, ended);
         }
         // After the wake: an input's Drop is user code and may take its time, or panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(input)));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((input, regions))));
         Settled::Now(kind)
     }
 
@@ -221,7 +230,9 @@ impl<W: Work> AnyTask for Cell<W> {
                 let entry =
                     cx.home().table.entry(self.core.plan.job).expect("encoded, so registered");
                 let mut out = Vec::new();
-                let kind = entry.run_encoded(&bytes, cx, &mut out);
+                let known = self.regions();
+                let kind = knowing(&known, || entry.run_encoded(&bytes, cx, &mut out));
+                blob::take_left().into_iter().for_each(|region| self.add_region(region));
                 self.put_encoded(bytes); // for one more try
                 (self.settle(Body::Replied(kind, out)), true)
             }
@@ -240,8 +251,14 @@ impl<W: Work> AnyTask for Cell<W> {
         // What is long, or not known to be short, is worth two looks at the clock.
         let begun = (self.core.input_bytes() >= TIMED_BYTES).then(clock::now);
         // Serialize is user code: a panic there is an outcome, too.
-        match catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes))) {
+        let encode = || catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes)));
+        let (encoded, regions) = collecting_input(encode);
+        match encoded {
             Ok(Ok(())) => {
+                if !regions.is_empty() {
+                    self.core.set_has_regions();
+                    inner.regions = regions;
+                }
                 let len = bytes.len() as u64;
                 self.core.set_input_bytes(len);
                 if let Some(begun) = begun {
@@ -287,6 +304,15 @@ impl<W: Work> AnyTask for Cell<W> {
         }
     }
 
+    fn regions(&self) -> Vec<Arc<blob::Shared>> {
+        self.inner.lock().regions.clone()
+    }
+
+    fn add_region(&self, region: Arc<blob::Shared>) {
+        self.core.set_has_regions();
+        self.inner.lock().regions.push(region);
+    }
+
     fn settle_reply(&self, kind: ReplyKind, bytes: Vec<u8>) -> Settled {
         self.settle(Body::Replied(kind, bytes))
     }
@@ -301,12 +327,16 @@ impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
         if !self.core.is_settled() {
             return None;
         }
-        let body = std::mem::replace(&mut self.inner.lock().body, Body::Taken);
+        let (body, regions) = {
+            let mut inner = self.inner.lock();
+            (std::mem::replace(&mut inner.body, Body::Taken), std::mem::take(&mut inner.regions))
+        };
         match body {
             Body::Settled(result) => Some(result),
             Body::Replied(kind, bytes) => {
                 let begun = self.core.measure.weight().map(|_| clock::now());
-                let outcome = outcome::decode::<W>(kind, bytes, self.core.plan.name);
+                let name = self.core.plan.name;
+                let outcome = knowing(&regions, || outcome::decode::<W>(kind, bytes, name));
                 if let Some(begun) = begun {
                     self.core.measure.set_decode_ns(clock::ns_since(begun).max(1));
                 }

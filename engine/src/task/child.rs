@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{AnyTask, Inherited};
+use crate::blob::Shared;
 use crate::outcome::Failure;
 
 /// A task that a job in a worker submits to the host.
@@ -20,6 +21,10 @@ pub(crate) struct Child {
 pub(crate) trait Answer: Send + Sync {
     /// It runs now; false: its worker is gone already.
     fn accepted(&self, task: &Arc<dyn AnyTask>) -> bool;
-    /// Its outcome: the reply's kind and bytes, or another end.
-    fn done(&self, outcome: Result<(amphi_protocol::ReplyKind, Vec<u8>), Failure>);
+    /// Its outcome: the reply's kind and bytes, and the memory that they name; or another end.
+    fn done(
+        &self,
+        outcome: Result<(amphi_protocol::ReplyKind, Vec<u8>), Failure>,
+        regions: &[Arc<Shared>],
+    );
 }

@@ -13,7 +13,8 @@ mod batch;
 
 use super::payloads::Payloads;
 use super::signals::{LaneSignals, Shared};
-use super::{Lane, fail, log};
+use super::{Lane, blobs, fail, log};
+use crate::blob;
 use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::home::Home;
@@ -215,6 +216,7 @@ impl Runner {
             self.pay();
         }
         out.clear();
+        blob::begin_task();
         let (home, lane) = (&self.home, &self.lane);
         if let Some(seconds) = self.cpu {
             rlimit::allow_cpu(seconds);
@@ -239,11 +241,31 @@ impl Runner {
         self.note_service(job, ran);
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.lane.flush(claimed.seq);
+        let kind = self.send_blobs(claimed.seq, kind, out);
         self.reply(claimed, kind, out, run_ns);
         self.look_at_growth(ended);
         if out.capacity() > 1 << 20 {
             // A worker does not keep the memory of its largest output.
             *out = Vec::new();
+        }
+    }
+
+    /// Sends the memory that the output names, ahead of it.
+    fn send_blobs(&self, key: u64, kind: ReplyKind, out: &mut Vec<u8>) -> ReplyKind {
+        let regions = blob::take_left();
+        if regions.is_empty() || kind != ReplyKind::Ok {
+            return kind;
+        }
+        match blobs::send(&self.socket, key, &regions) {
+            Ok(true) => ReplyKind::OkShared,
+            Ok(false) => ReplyKind::Ok,
+            Err(error) => {
+                out.clear();
+                out.extend_from_slice(
+                    format!("a blob of the output could not be sent: {error}").as_bytes(),
+                );
+                ReplyKind::Codec
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use amphi_protocol::{Batch, Claimed, ClaimedInput, Grant, Pieces, Put, key_of};
 
 use super::super::signals::LaneSignals;
 use super::{Runner, unknown_job};
+use crate::blob;
 use crate::ctx::Ctx;
 use crate::sys::clock;
 use crate::sys::process;
@@ -65,6 +66,7 @@ impl Runner {
             signals.begin(key, claimed.job, claimed.context);
             cx.begin_again();
             out.clear();
+            blob::begin_task();
             if let Some(seconds) = self.cpu {
                 rlimit::allow_cpu(seconds);
             }
@@ -78,6 +80,7 @@ impl Runner {
             self.note_service(claimed.job as usize, ran);
             let run_ns = u32::try_from(ran.as_nanos()).unwrap_or(u32::MAX);
             lane.flush(key);
+            let kind = self.send_blobs(key, kind, out);
             match self.end.answer(lane.rsp(), &mut batch, kind, out, run_ns) {
                 Put::Done => {}
                 Put::At { offset, head } => {

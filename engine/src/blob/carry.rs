@@ -1,0 +1,121 @@
+//! How blobs travel with a task: its bytes name regions, which are listed beside them.
+//!
+//! `Serialize` and `Deserialize` know nothing of tasks, so the list stands with the thread: whoever
+//! encodes says that it collects, whoever decodes what is known.
+
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+use super::registry;
+use super::shared::Shared;
+
+/// More regions than this in one input or output travel as bytes: each may need a descriptor.
+const REGIONS_MAX: usize = 32;
+
+thread_local! {
+    /// What the encoding under way has met; `None`: nobody collects.
+    static COLLECTED: RefCell<Option<Vec<Arc<Shared>>>> = const { RefCell::new(None) };
+    static KNOWN: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
+    /// What a job's output holds, until its runner takes it.
+    static LEFT: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
+    /// In a worker: what the input of the running task named.
+    static NAMED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+type Source = Box<dyn Fn(u64) -> Option<Arc<Shared>> + Send + Sync>;
+
+/// A worker's: what its host sends. It may wait.
+static SOURCE: OnceLock<Source> = OnceLock::new();
+
+/// In a worker, once: where the regions of inputs come from.
+pub(crate) fn serve_from(source: Source) {
+    let _ = SOURCE.set(source);
+}
+
+/// Encodes a value whose regions travel beside it.
+pub(crate) fn collecting<R>(encode: impl FnOnce() -> R) -> (R, Vec<Arc<Shared>>) {
+    struct Collection(Option<Vec<Arc<Shared>>>);
+    impl Drop for Collection {
+        fn drop(&mut self) {
+            COLLECTED.set(self.0.take());
+        }
+    }
+    let _outer = Collection(COLLECTED.replace(Some(Vec::new())));
+    let result = encode();
+    (result, COLLECTED.take().unwrap_or_default())
+}
+
+/// The same for the input of a task: one that a worker submits travels as bytes.
+pub(crate) fn collecting_input<R>(encode: impl FnOnce() -> R) -> (R, Vec<Arc<Shared>>) {
+    if SOURCE.get().is_some() { (encode(), Vec::new()) } else { collecting(encode) }
+}
+
+/// Decodes a value whose regions are these.
+pub(crate) fn knowing<R>(known: &[Arc<Shared>], decode: impl FnOnce() -> R) -> R {
+    struct Known(Vec<Arc<Shared>>);
+    impl Drop for Known {
+        fn drop(&mut self) {
+            KNOWN.set(std::mem::take(&mut self.0));
+        }
+    }
+    if known.is_empty() {
+        return decode();
+    }
+    let _outer = Known(KNOWN.replace(known.to_vec()));
+    decode()
+}
+
+/// What the output that was just encoded holds.
+pub(crate) fn leave(regions: Vec<Arc<Shared>>) {
+    if !regions.is_empty() {
+        LEFT.set(regions);
+    }
+}
+
+/// Takes it, after a job has run.
+pub(crate) fn take_left() -> Vec<Arc<Shared>> {
+    LEFT.take()
+}
+
+/// In a worker: the next task begins.
+#[inline]
+pub(crate) fn begin_task() {
+    NAMED.with_borrow_mut(Vec::clear);
+}
+
+/// In a worker: the input of the running task named it, so that the host has it as long as the task.
+pub(crate) fn was_named(id: u64) -> bool {
+    NAMED.with_borrow(|named| named.contains(&id))
+}
+
+/// The encoding under way names the region. False: it has to hold the bytes.
+pub(super) fn attach(shared: &Arc<Shared>) -> bool {
+    COLLECTED.with_borrow_mut(|collected| {
+        let Some(collected) = collected else { return false };
+        if collected.iter().any(|other| Arc::ptr_eq(other, shared)) {
+            return true;
+        }
+        let can = collected.len() < REGIONS_MAX && shared.parts().is_some();
+        if can {
+            collected.push(Arc::clone(shared));
+        }
+        can
+    })
+}
+
+/// The region that the encoding names.
+pub(super) fn resolve(id: u64) -> Option<Arc<Shared>> {
+    let known =
+        KNOWN.with_borrow(|known| known.iter().find(|shared| shared.id() == id).map(Arc::clone));
+    known.or_else(|| match SOURCE.get() {
+        Some(source) => {
+            let found = source(id);
+            NAMED.with_borrow_mut(|named| named.extend(found.as_ref().map(|_| id)));
+            found
+        }
+        None => registry::find(id),
+    })
+}
