@@ -2,7 +2,8 @@
 //! policy behind them. Threads and lanes ask it at the moment when a core is free for a task.
 //!
 //! # Invariants
-//! 1. A decision is for a number of tasks, and no task uses it that was not counted off.
+//! 1. A decision is for a number of tasks, and no task uses it that was not counted off. A thread
+//!    counts off several at once; what it does not use it forgets.
 //! 2. The policy is asked by one thread at a time; one that panics or gives no sound answer is
 //!    replaced by [`Adaptive`] before anybody sees its answer.
 //! 3. Without a free decision nobody waits longer than one call of `decide`.
@@ -13,7 +14,7 @@
 
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -41,8 +42,30 @@ const SHORT_NS: u64 = 20_000;
 /// But one in so many.
 const SAMPLE: u32 = 16;
 
+/// A thread counts off so many tasks of a class at once, so that threads do not fight for its word
+/// (measured, 2 µs tasks on two threads and their submitter: 160 ns a task beside a fixed place).
+const TAKEN: u64 = 16;
+
 thread_local! {
     static TICKS: Cell<u32> = const { Cell::new(0) };
+    /// What this thread has counted off and not used.
+    static STASH: Cell<Stash> = const { Cell::new(Stash::NONE) };
+}
+
+/// Tasks of one class that were counted off its decision.
+#[derive(Clone, Copy)]
+struct Stash {
+    /// The scheduler's address, and what it knew: another one, or another decision, is no use.
+    scheduler: usize,
+    class: Class,
+    changes: u32,
+    word: u64,
+    left: u64,
+}
+
+impl Stash {
+    const NONE: Self =
+        Self { scheduler: 0, class: Class { job: 0, size: 0 }, changes: 0, word: 0, left: 0 };
 }
 
 /// See the module.
@@ -59,6 +82,8 @@ pub(crate) struct Scheduler {
 #[derive(Default)]
 struct Cached {
     word: AtomicU64,
+    /// How often the word was made void.
+    changes: AtomicU32,
     /// A recent service time in ns, for how often to measure.
     service_ns: AtomicU64,
     /// Some task of the class was open.
@@ -83,6 +108,13 @@ fn why_of(word: u64) -> Why {
 
 fn other(place: Placement) -> Placement {
     if place == Placement::Process { Placement::Thread } else { Placement::Process }
+}
+
+impl Cached {
+    fn make_void(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.word.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Scheduler {
@@ -134,20 +166,33 @@ impl Scheduler {
 
     fn use_up(&self, class: Class, urgent: bool) -> (Placement, Why) {
         let Some(cached) = self.cached(class) else { return (Placement::Thread, Why::Start) };
+        let changes = cached.changes.load(Ordering::Relaxed);
+        let scheduler = std::ptr::from_ref(self).addr();
+        let stash = STASH.get();
+        let is_of_it = (stash.scheduler, stash.class, stash.changes) == (scheduler, class, changes);
+        if is_of_it && stash.left > 0 {
+            STASH.set(Stash { left: stash.left - 1, ..stash });
+            return (place_of(stash.word), why_of(stash.word));
+        }
         let mut word = cached.word.load(Ordering::Relaxed);
         loop {
             if word >> 32 == 0 {
                 word = self.ask(class, cached);
             }
-            let probes = word >> 8 & 0xff_ffff;
+            let (tasks, probes) = (word >> 32, word >> 8 & 0xff_ffff);
             let is_probe = probes > 0 && !urgent;
-            let used = 1 << 32 | u64::from(is_probe) << 8;
+            // Of few tasks none is taken ahead: then they would be in another order.
+            let taken = if probes == 0 { (tasks / 4).clamp(1, TAKEN) } else { 1 };
+            let used = taken << 32 | u64::from(is_probe) << 8;
             // The last urgent task leaves no probe behind.
-            let next = if (word >> 32) == 1 { 0 } else { word - used };
+            let next = if tasks == taken { 0 } else { word - used };
             let relaxed = Ordering::Relaxed;
             match cached.word.compare_exchange_weak(word, next, relaxed, relaxed) {
                 Ok(_) if is_probe => return (other(place_of(word)), Why::Probe),
-                Ok(_) => return (place_of(word), why_of(word)),
+                Ok(_) => {
+                    STASH.set(Stash { scheduler, class, changes, word, left: taken - 1 });
+                    return (place_of(word), why_of(word));
+                }
                 Err(now) => word = now,
             }
         }
@@ -262,7 +307,7 @@ impl Scheduler {
             let event = Event::Ran(ran);
             if self.with_policy(|policy, now| policy.observe(&event, now)) == Some(true) {
                 self.counters.flipped();
-                cached.word.store(0, Ordering::Relaxed);
+                cached.make_void();
             }
         }
     }
@@ -280,7 +325,7 @@ impl Scheduler {
         let event = Event::Calibrated(costs);
         self.with_policy(|policy, now| policy.observe(&event, now));
         for cached in self.jobs.iter().filter_map(OnceLock::get).flat_map(|sizes| sizes.iter()) {
-            cached.word.store(0, Ordering::Relaxed);
+            cached.make_void();
         }
     }
 
