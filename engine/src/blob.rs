@@ -36,6 +36,9 @@ mod tests;
 /// host keeps some of it for the next blobs, so that their pages need not be made anew. Below 64 KiB a
 /// blob lies in the heap and travels as bytes, and so does one where no descriptor can be had.
 ///
+/// What `preload` makes lies in the heap: workers share it as they share all that they were forked
+/// with.
+///
 /// With any other serialiser than the engine's it is a byte string.
 ///
 /// ```

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::filling::SHARED_FROM;
 use super::shared::Shared;
+use crate::home::Role;
 use crate::sys::region::{Filling, Region};
 use crate::sys::socket::Channel;
 
@@ -99,7 +100,14 @@ impl Registry {
 }
 
 /// Memory for a blob of so many bytes.
+///
+/// # Errors
+/// No descriptor can be had; or this is the forkserver, whose workers would all have it to write:
+/// there a blob lies in the heap, whose pages they share as any other.
 pub(super) fn filling(bytes: usize) -> io::Result<Filling> {
+    if Role::current() == Role::Forkserver {
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+    }
     let Some(bytes) = bytes.max(SHARED_FROM).checked_next_power_of_two() else {
         return Err(io::Error::from(io::ErrorKind::OutOfMemory));
     };

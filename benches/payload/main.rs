@@ -1,0 +1,123 @@
+//! What a payload costs beside the work on it: by its length, there and back, copied and shared.
+//!
+//! `cargo bench -p amphi-benches --bench payload [-- --quick]`
+
+use std::error::Error;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use amphi_benches::machine::{self, Neighbours};
+use amphi_benches::{Options, Row, Tally, json as file};
+use serde_json::json;
+
+mod jobs;
+mod report;
+mod sharing;
+
+use self::jobs::{Systems, app};
+
+amphi::app!(app);
+
+pub(crate) const BENCH: &str = "payload";
+
+/// The lengths, as they are called.
+pub(crate) const LENGTHS: [(&str, usize); 8] = [
+    ("64 B", 64),
+    ("1 KiB", 1 << 10),
+    ("16 KiB", 16 << 10),
+    ("64 KiB", 64 << 10),
+    ("1 MiB", 1 << 20),
+    ("4 MiB", 4 << 20),
+    ("32 MiB", 32 << 20),
+    ("256 MiB", 256 << 20),
+];
+
+/// In a quick run nothing is longer.
+const QUICK_MAX: usize = 4 << 20;
+/// A slice of a case takes about so long, and has at least two tasks.
+const SLICE: Duration = Duration::from_millis(120);
+const QUICK_SLICE: Duration = Duration::from_millis(40);
+const TASKS_MAX: usize = 2000;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("payload bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let rounds = options.rounds.unwrap_or(if options.quick { 4 } else { 12 });
+    let systems = Systems::start()?;
+    let mut machine = machine::describe();
+    let neighbours = Neighbours::watch();
+    let mut tally = Tally::new();
+    for round in 0..rounds {
+        eprint!("\rround {} of {rounds} ", round + 1);
+        for (case, bytes) in LENGTHS {
+            if options.wants_case(case) && !(options.quick && bytes > QUICK_MAX) {
+                measure(&systems, options, round, (case, bytes), &mut tally)?;
+            }
+        }
+        if !options.quick && options.wants_case(sharing::CASE) {
+            sharing::measure(&systems, round, &mut tally)?;
+        }
+    }
+    eprintln!();
+    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
+    machine.insert("rounds".to_owned(), json!(rounds));
+    let mut rows = tally.rows(BENCH);
+    rows.extend(report::reach_rows(&tally));
+    rows.push(Row::machine(BENCH, machine.clone()));
+    let written = file::write(BENCH, &rows)?;
+    if options.json_only {
+        print!("{}", file::text(&rows));
+        return Ok(());
+    }
+    report::print(&tally, &machine);
+    println!("rows: {}", written.display());
+    Ok(())
+}
+
+/// One slice of every system for one length; the order turns with the round.
+fn measure(
+    systems: &Systems,
+    options: &Options,
+    round: usize,
+    (case, bytes): (&str, usize),
+    tally: &mut Tally,
+) -> Result<(), Box<dyn Error>> {
+    let slice = if options.quick { QUICK_SLICE } else { SLICE };
+    let mut ways = systems.ways(bytes);
+    let count = ways.len();
+    for turn in 0..count {
+        let (name, way) = &mut ways[(turn + round) % count];
+        if !options.wants_system(name) {
+            continue;
+        }
+        let mut samples = Vec::new();
+        // The first ones make pages and mappings.
+        (0..2).try_for_each(|_| way().map(|seen| drop(black_box(seen))))?;
+        let begun = Instant::now();
+        while samples.len() < 2 || (begun.elapsed() < slice && samples.len() < TASKS_MAX) {
+            let begun = Instant::now();
+            let seen = way()?;
+            let ns = begun.elapsed().as_nanos();
+            black_box(seen);
+            samples.push(u64::try_from(ns).unwrap_or(u64::MAX));
+        }
+        tally.add_latencies(round, name, case, samples);
+    }
+    Ok(())
+}
