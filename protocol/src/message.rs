@@ -87,8 +87,9 @@ pub enum ReplyKind {
     Codec,
     /// The output is above the limit; its size and the limit follow as two words.
     TooLarge,
-    /// The output follows, and names memory that was sent ahead of it.
-    OkShared,
+    /// The output follows, and names memory that was sent ahead of it. (7 says that these are the
+    /// replies of a batch.)
+    OkShared = 8,
 }
 
 impl ReplyKind {
@@ -108,7 +109,7 @@ impl ReplyKind {
             4 => Self::CancelledSeen,
             5 => Self::Codec,
             6 => Self::TooLarge,
-            7 => Self::OkShared,
+            8 => Self::OkShared,
             _ => return None,
         })
     }

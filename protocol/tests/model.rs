@@ -46,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(GrantAnswer::Memfd),
         Just(GrantAnswer::Refused)
     ];
-    let kind = prop_oneof![Just(ReplyKind::Ok), Just(ReplyKind::Failed), Just(ReplyKind::TooLarge)];
+    let kind = prop_oneof![Just(ReplyKind::Ok), Just(ReplyKind::Failed), Just(ReplyKind::OkShared)];
     prop_oneof![
         12 => (0..=INPUT_INLINE, any::<bool>()).prop_map(|(len, grant)| Step::Publish { len, grant }),
         5 => (0..12_u64).prop_map(|back| Step::Revoke { back }),
