@@ -143,7 +143,7 @@ impl Place {
 /// Where a reply's bytes lie, as the worker says.
 #[derive(Debug, Clone, Copy)]
 pub enum Output<'a> {
-    /// In the slot: at most [`OUTPUT_INLINE`] bytes.
+    /// In the slot: at most [`OUTPUT_INLINE`](crate::OUTPUT_INLINE) bytes.
     Inline(&'a [u8]),
     /// In the granted block.
     Block {
