@@ -235,6 +235,12 @@ impl Scheduler {
         let _ = foreign::run(warn);
     }
 
+    /// Tasks of the class are known to take long beside waking a thread.
+    pub(crate) fn is_known_long(&self, class: Class) -> bool {
+        self.cached(class)
+            .is_some_and(|cached| cached.service_ns.load(Ordering::Relaxed) > SHORT_NS)
+    }
+
     /// Whether to measure this task; one that is measured stands for so many.
     #[inline]
     pub(crate) fn samples(&self, class: Class) -> Option<u64> {

@@ -29,6 +29,7 @@ pub(crate) fn app() -> App {
         .include(crate::corners::jobs)
         .include(crate::corners::jobs2)
         .function("add", add)
+        .function("name_of_thread", crate::order::name_of_thread)
         .include(crate::chores::jobs)
         .worker_state(|_| Ok(Greeting("hello".to_owned())))
 }

@@ -4,13 +4,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use amphi::{Engine, Placement, Reason, TaskError};
+use amphi::{Engine, Error, Placement, Reason, TaskError};
 use amphi_tests::eventually;
 
 use crate::chores::{Wait, everywhere};
 use crate::jobs::{Double, UntilCancelled, app};
 
 const SOON: Duration = Duration::from_secs(5);
+
+/// The name of the thread that ran it, for about two milliseconds.
+pub(crate) fn name_of_thread(_: u64) -> Result<String, Error> {
+    let until = Instant::now() + Duration::from_millis(2);
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    Ok(std::thread::current().name().unwrap_or_default().to_owned())
+}
+
+/// It would keep a core from a thread of the pool, and run beside the other one.
+#[test]
+fn whoever_waits_for_one_of_many_long_tasks_leaves_them_to_the_threads() {
+    let engine = app().engine().place(Placement::Thread).cores(2).start().unwrap();
+    let own = std::thread::current().name().unwrap_or_default().to_owned();
+    engine.call(name_of_thread, 0).join().unwrap(); // from now on it is known how long they take
+    let tasks: Vec<_> = (0..40).map(|n| engine.call(name_of_thread, n)).collect();
+    let ran_by: Vec<String> = tasks.into_iter().map(|task| task.join().unwrap()).collect();
+    let here = ran_by.iter().filter(|name| **name == own).count();
+    assert!(here <= 2, "it ran {here} of 40: {ran_by:?}");
+}
 
 /// A job known to be short is not bound behind one that runs for ever, while another core is free.
 #[test]

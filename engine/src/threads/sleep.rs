@@ -77,6 +77,11 @@ impl Sleep {
         self.searching.load(Ordering::Relaxed) > 0
     }
 
+    /// Some thread sleeps, or is awake without a task. A hint.
+    pub(super) fn has_idle(&self) -> bool {
+        self.has_searchers() || self.sleeping.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn begin_search(&self) {
         self.searching.fetch_add(1, Ordering::Relaxed);
     }
