@@ -8,6 +8,8 @@ use amphi::{App, Engine, Error, Placement, Setup};
 
 #[path = "host/audit.rs"]
 mod audit;
+#[path = "host/blobs.rs"]
+mod blobs;
 #[path = "host/lines.rs"]
 mod lines;
 #[path = "host/logs.rs"]
@@ -28,6 +30,7 @@ fn app() -> App {
         .each_process(each_process)
         .include(logs::jobs)
         .include(audit::jobs)
+        .include(blobs::jobs)
 }
 
 /// Returns at once, on a thread for those that do not.
@@ -186,6 +189,7 @@ fn main() {
                 say(&format!("{told:?} {:?}", engine.worker_pids()));
             }
         }
+        "blobs" => blobs::main(&engine),
         "starved" => starve(&engine),
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),

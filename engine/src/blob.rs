@@ -11,10 +11,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use self::carry::{
-    begin_task, collecting, collecting_input, knowing, leave, serve_from, take_left, was_named,
+    collecting, collecting_input, decoding_input, knowing, leave, serve_from, take_left,
+    take_missing, was_named,
 };
 pub use self::filling::{BlobMut, Blocks};
-pub(crate) use self::registry::{Holder, find, forgotten_by};
+pub(crate) use self::registry::{Holder, find, forgotten_by, is_held, received, sent};
 pub(crate) use self::shared::Shared;
 
 mod carry;
@@ -34,7 +35,8 @@ mod tests;
 ///
 /// Cloning and slicing are cheap and share the memory, which is given back with the last handle; the
 /// host keeps some of it for the next blobs, so that their pages need not be made anew. Below 64 KiB a
-/// blob lies in the heap and travels as bytes, and so does one where no descriptor can be had.
+/// blob lies in the heap and travels as bytes, and so does one where blobs have half of the process's
+/// descriptors already.
 ///
 /// What `preload` makes lies in the heap: workers share it as they share all that they were forked
 /// with.
@@ -214,7 +216,7 @@ impl<'de> Deserialize<'de> for Blob {
             Form::Region { id, start, len } => (id, start, len),
         };
         let Some(shared) = carry::resolve(id) else {
-            return Err(D::Error::custom("the memory of a blob did not come with it"));
+            return Err(D::Error::custom("the memory of a blob is missing"));
         };
         // The numbers may be a hostile worker's.
         let all = shared.bytes().len() as u64;

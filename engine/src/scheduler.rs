@@ -10,7 +10,8 @@
 //!
 //! # Ordering
 //! The words are Relaxed: a decision is its own word and guards nothing. A task that counts itself
-//! off a decision that is void a moment later has used the older one.
+//! off a decision that is void a moment later has used the older one. The count of changes is told
+//! by Release and read by Acquire, so that nothing of an older word is kept under the new count.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -55,8 +56,8 @@ thread_local! {
 /// Tasks of one class that were counted off its decision.
 #[derive(Clone, Copy)]
 struct Stash {
-    /// The scheduler's address, and what it knew: another one, or another decision, is no use.
-    scheduler: usize,
+    /// Whose it is, and what that knew: another one, or another decision, is no use.
+    scheduler: u64,
     class: Class,
     changes: u32,
     word: u64,
@@ -70,6 +71,8 @@ impl Stash {
 
 /// See the module.
 pub(crate) struct Scheduler {
+    /// No other scheduler of this process has it, nor had.
+    number: u64,
     policy: Mutex<Box<dyn Policy>>,
     jobs: Vec<OnceLock<Box<[Cached; Class::SIZES]>>>,
     crashes: Vec<Crashes>,
@@ -112,14 +115,17 @@ fn other(place: Placement) -> Placement {
 
 impl Cached {
     fn make_void(&self) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
         self.word.store(0, Ordering::Relaxed);
+        // Release pairs with the Acquire in `use_up`.
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 
 impl Scheduler {
     pub(crate) fn new(policy: Box<dyn Policy>, names: Vec<&'static str>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             policy: Mutex::new(policy),
             jobs: names.iter().map(|_| OnceLock::new()).collect(),
             crashes: names.iter().map(|_| Crashes::default()).collect(),
@@ -166,8 +172,10 @@ impl Scheduler {
 
     fn use_up(&self, class: Class, urgent: bool) -> (Placement, Why) {
         let Some(cached) = self.cached(class) else { return (Placement::Thread, Why::Start) };
-        let changes = cached.changes.load(Ordering::Relaxed);
-        let scheduler = std::ptr::from_ref(self).addr();
+        // Acquire pairs with the Release in `make_void`: with the new count the old word is gone, so
+        // that nothing of it is kept as if it were new.
+        let changes = cached.changes.load(Ordering::Acquire);
+        let scheduler = self.number;
         let stash = STASH.get();
         let is_of_it = (stash.scheduler, stash.class, stash.changes) == (scheduler, class, changes);
         if is_of_it && stash.left > 0 {

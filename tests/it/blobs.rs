@@ -16,6 +16,7 @@ pub(crate) fn jobs(app: App) -> App {
     app.job::<Invert>()
         .job::<Cut>()
         .job::<Keep>()
+        .job::<Show>()
         .job::<Mapped>()
         .job::<Sum>()
         .job::<Reverse>()
@@ -67,6 +68,22 @@ impl Job for Keep {
 
     fn run(self, _cx: &Ctx) -> Result<Option<Blob>, Error> {
         Ok(std::mem::replace(&mut *KEPT.lock().unwrap(), self.0))
+    }
+}
+
+/// What its process keeps; `None`: nothing, and it keeps a blob of its own from now on.
+#[derive(Serialize, Deserialize, Clone, Copy)]
+struct Show;
+
+impl Job for Show {
+    type Output = Option<Blob>;
+    type Error = Error;
+
+    fn run(self, _cx: &Ctx) -> Result<Option<Blob>, Error> {
+        let mut kept = KEPT.lock().unwrap();
+        let shown = kept.clone();
+        kept.get_or_insert_with(|| bytes(33, LEN));
+        Ok(shown)
     }
 }
 
@@ -215,6 +232,50 @@ fn memory_that_a_worker_still_reads_is_not_written() {
         assert_eq!(engine.run(Sum(vec![bytes(9, LEN)])), Ok(sum(&bytes(9, LEN))));
     }
     assert!(mapped() <= ours + 3, "memory is used again: {ours} regions before, {}", mapped());
+}
+
+#[test]
+fn memory_that_comes_back_can_go_there_again() {
+    let engine = engine(Placement::Process, 1);
+    let expected = bytes(7, LEN);
+    assert_eq!(engine.run(Keep(Some(bytes(7, LEN)))).unwrap(), None);
+    for _ in 0..5 {
+        // The worker was told to forget what it keeps, and is sent it once more.
+        let back = engine.run(Show).unwrap().expect("it was kept");
+        assert_eq!(engine.run(Sum(vec![back.clone()])), Ok(sum(&expected)));
+        assert_eq!(engine.run(Cut(back, 5, LEN)).unwrap().0, expected[5..]);
+    }
+    assert_eq!(engine.run(Keep(None)).unwrap(), Some(expected));
+    eventually("the worker to let go", || engine.run(Mapped(None)) == Ok(0));
+}
+
+#[test]
+fn what_a_worker_made_it_can_return_again_and_be_sent() {
+    let engine = engine(Placement::Process, 1);
+    let expected = bytes(33, LEN);
+    assert_eq!(engine.run(Show).unwrap(), None);
+    let first = engine.run(Show).unwrap().expect("it keeps one");
+    let second = engine.run(Show).unwrap().expect("it keeps one");
+    assert!(std::ptr::eq(&raw const first[0], &raw const second[0]), "the same memory here, too");
+    assert_eq!(engine.run(Cut(first, 0, 9)).unwrap().0, expected[..9]);
+    assert_eq!(engine.run(Invert(second)).unwrap(), invert(&expected));
+    assert_eq!(engine.run(Show).unwrap(), Some(expected));
+}
+
+/// Some of them travel in one slot.
+#[test]
+fn tiny_tasks_return_kept_memory_each() {
+    let engine = engine(Placement::Process, 1);
+    let expected = bytes(7, LEN);
+    assert_eq!(engine.run(Keep(Some(bytes(7, LEN)))).unwrap(), None);
+    for _ in 0..20 {
+        let tasks: Vec<_> = (0..100).map(|_| engine.try_submit(Show).unwrap()).collect();
+        for task in tasks {
+            let shown = task.join().unwrap().expect("it was kept");
+            assert!(shown.len() == LEN && shown[LEN - 1] == expected[LEN - 1]);
+        }
+    }
+    assert_eq!(engine.run(Keep(None)).unwrap(), Some(expected));
 }
 
 #[test]

@@ -343,6 +343,15 @@ fn few_descriptors_are_enough() {
     assert_eq!(run(&mut command), "output 42\ndone\n");
 }
 
+/// They travel as bytes then; and what is preloaded, and what is made beside it, are there in each
+/// worker.
+#[test]
+fn blobs_need_no_descriptors() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" blobs", HOST]);
+    assert_eq!(run(&mut command), "100 of 100 sums are right\npreloaded\ndone\n");
+}
+
 /// A host without a free descriptor cannot take a large output: that is an error, never an output
 /// without its bytes; and it is over when there are descriptors again.
 #[test]

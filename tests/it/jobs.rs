@@ -22,6 +22,7 @@ pub(crate) fn app() -> App {
         .job::<Tell>()
         .job::<Relay>()
         .include(crate::children::jobs)
+        .include(crate::lies::jobs)
         .include(crate::life::jobs)
         .include(crate::batches::jobs)
         .include(crate::blobs::jobs)

@@ -147,6 +147,8 @@ fn stats_are_a_table_for_people_and_data_for_programs() {
     assert!(engine.task(Flaky::new(&[End::Panics, End::Well])).retries(1).run().is_ok());
     engine.drained_blocking();
     let stats = engine.stats();
+    let own = |name: &str| name.starts_with("amphi::");
+    assert!(!stats.jobs.iter().any(|job| own(job.name)), "what calibration runs is nobody's job");
     let text = stats.to_string();
     let row = |name: &str| {
         let row = text.lines().find(|line| line.starts_with(name) && line.contains("process"));

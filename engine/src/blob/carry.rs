@@ -3,10 +3,9 @@
 //! `Serialize` and `Deserialize` know nothing of tasks, so the list stands with the thread: whoever
 //! encodes says that it collects, whoever decodes what is known.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock};
 
-use super::registry;
 use super::shared::Shared;
 
 /// More regions than this in one input or output travel as bytes: each may need a descriptor.
@@ -18,11 +17,13 @@ thread_local! {
     static KNOWN: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
     /// What a job's output holds, until its runner takes it.
     static LEFT: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
-}
-
-thread_local! {
     /// In a worker: what the input of the running task named.
     static NAMED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// It is that input that is decoded.
+    static IS_INPUT: Cell<bool> = const { Cell::new(false) };
+    /// The decoding under way named memory that is not to be had: a serialiser's error is without
+    /// its text.
+    static IS_MISSING: Cell<bool> = const { Cell::new(false) };
 }
 
 type Source = Box<dyn Fn(u64) -> Option<Arc<Shared>> + Send + Sync>;
@@ -80,10 +81,15 @@ pub(crate) fn take_left() -> Vec<Arc<Shared>> {
     LEFT.take()
 }
 
-/// In a worker: the next task begins.
+/// Decodes the input of the task that this thread is about to run.
 #[inline]
-pub(crate) fn begin_task() {
+pub(crate) fn decoding_input<R>(decode: impl FnOnce() -> R) -> R {
     NAMED.with_borrow_mut(Vec::clear);
+    // Where user code panics the task does not run, and nothing else is decoded before the next one.
+    IS_INPUT.set(true);
+    let input = decode();
+    IS_INPUT.set(false);
+    input
 }
 
 /// In a worker: the input of the running task named it, so that the host has it as long as the task.
@@ -98,7 +104,8 @@ pub(super) fn attach(shared: &Arc<Shared>) -> bool {
         if collected.iter().any(|other| Arc::ptr_eq(other, shared)) {
             return true;
         }
-        let can = collected.len() < REGIONS_MAX && shared.parts().is_some();
+        let can = shared.is_of_host() || shared.parts().is_some();
+        let can = can && collected.len() < REGIONS_MAX;
         if can {
             collected.push(Arc::clone(shared));
         }
@@ -110,12 +117,25 @@ pub(super) fn attach(shared: &Arc<Shared>) -> bool {
 pub(super) fn resolve(id: u64) -> Option<Arc<Shared>> {
     let known =
         KNOWN.with_borrow(|known| known.iter().find(|shared| shared.id() == id).map(Arc::clone));
-    known.or_else(|| match SOURCE.get() {
-        Some(source) => {
-            let found = source(id);
-            NAMED.with_borrow_mut(|named| named.extend(found.as_ref().map(|_| id)));
-            found
+    let found = known.or_else(|| {
+        let found = SOURCE.get()?(id);
+        if IS_INPUT.get() && found.is_some() {
+            NAMED.with_borrow_mut(|named| named.push(id));
         }
-        None => registry::find(id),
-    })
+        found
+    });
+    if found.is_none() {
+        IS_MISSING.set(true);
+    }
+    found
+}
+
+/// What to add to an error of decoding: empty, or that memory was missing and what to do.
+pub(crate) fn take_missing() -> &'static str {
+    if IS_MISSING.replace(false) {
+        "; the memory of a blob in it could not be had or mapped: see to more descriptors or memory \
+         for the workers, then submit it again"
+    } else {
+        ""
+    }
 }

@@ -193,7 +193,19 @@ impl Write for BlobMut {
 
 impl Extend<u8> for BlobMut {
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        bytes.into_iter().for_each(|byte| self.extend_from_slice(&[byte]));
+        let mut bytes = bytes.into_iter();
+        loop {
+            self.reserve(bytes.size_hint().0.max(1));
+            let from = self.len;
+            let room = &mut self.all_mut()[from..];
+            let size = room.len();
+            // In this order: no byte is taken that has no room.
+            let count = room.iter_mut().zip(&mut bytes).map(|(place, byte)| *place = byte).count();
+            self.len += count;
+            if count < size {
+                return;
+            }
+        }
     }
 }
 
@@ -207,11 +219,13 @@ impl Extend<u8> for BlobMut {
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Sum(Blob);
 /// # impl Job for Sum { type Output = u64; type Error = Error;
 /// #   fn run(self, _: &Ctx) -> Result<u64, Error> { Ok(self.0.iter().map(|b| u64::from(*b)).sum()) } }
-/// let blocks = Blocks::of(std::fs::File::open("large")?, 4 << 20);
-/// let jobs = blocks.enumerate().map_while(|(number, block)| Some((number, Sum(block.ok()?))));
-/// for (number, sum) in engine.stream(jobs).window(8).ordered() {
+/// let mut failed = None;
+/// let blocks = Blocks::of(std::fs::File::open("large")?, 4 << 20)
+///     .map_while(|block| block.map_err(|error| failed = Some(error)).ok());
+/// for (number, sum) in engine.stream(blocks.map(Sum).enumerate()).window(8).ordered() {
 ///     println!("{number}: {sum:?}");
 /// }
+/// failed.map_or(Ok(()), Err)?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]

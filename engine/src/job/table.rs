@@ -133,7 +133,9 @@ impl Hasher for AsItIs {
 impl Table {
     /// Registers a job type; false where its name is taken.
     pub(crate) fn add_job<J: Job>(&mut self) -> bool {
-        let run = |input: &[u8], cx: &Ctx, out: &mut Vec<u8>| match decode::<J>(input) {
+        let run = |input: &[u8], cx: &Ctx, out: &mut Vec<u8>| match blob::decoding_input(|| {
+            decode::<J>(input)
+        }) {
             Ok(job) => reply(job.run(cx), cx, out),
             Err(error) => codec_reply("the job's input", J::name(), error, out),
         };
@@ -149,10 +151,13 @@ impl Table {
         E: Serialize + 'static,
     {
         const { assert!(size_of::<F>() == 0, "register the function itself, not a pointer to it") };
-        let run = move |input: &[u8], cx: &Ctx, out: &mut Vec<u8>| match decode::<I>(input) {
-            Ok(input) => reply(function(input), cx, out),
-            Err(error) => codec_reply("the function's input", name, error, out),
-        };
+        let run =
+            move |input: &[u8], cx: &Ctx, out: &mut Vec<u8>| match blob::decoding_input(|| {
+                decode::<I>(input)
+            }) {
+                Ok(input) => reply(function(input), cx, out),
+                Err(error) => codec_reply("the function's input", name, error, out),
+            };
         self.add(TypeId::of::<F>(), name, Spec::new(), Box::new(run))
     }
 
@@ -244,6 +249,8 @@ fn reply<O: Serialize + 'static, E: Serialize + 'static>(
 fn codec_reply(what: &str, name: &str, error: postcard::Error, out: &mut Vec<u8>) -> ReplyKind {
     out.clear();
     let space = if name.is_empty() { "" } else { " of " };
-    out.extend_from_slice(format!("{what}{space}{name} could not be coded: {error}").as_bytes());
+    let missing = blob::take_missing();
+    let text = format!("{what}{space}{name} could not be coded: {error}{missing}");
+    out.extend_from_slice(text.as_bytes());
     ReplyKind::Codec
 }

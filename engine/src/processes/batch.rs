@@ -282,6 +282,9 @@ impl Processes {
             }
             _ => &[],
         };
+        let told = Pieces::of(bytes).skip(range.start).take(range.len());
+        link.look_for_blobs(told.flatten().filter_map(|piece| piece.kind().ok()));
+        let Some(flight) = link.flight(answers.seq) else { return 0 };
         let Some(others) = &mut flight.batch else { return 0 };
         others.told = range.end;
         let tasks: Vec<Shared> = if answers.last {
@@ -299,7 +302,6 @@ impl Processes {
             let piece = pieces.next().and_then(Result::ok);
             let (kind, source, run_ns, bytes) = match piece.map(|piece| (piece, piece.kind())) {
                 Some((Piece { bytes, run_ns, .. }, Ok(kind))) => {
-                    link.look_for_blobs(kind);
                     (kind, Source::Here(bytes.to_vec()), u64::from(run_ns), bytes.len() as u64)
                 }
                 _ => {

@@ -25,11 +25,11 @@ impl Holding {
 
     /// Sends what the worker does not have. `Err`: not all of it could be sent.
     pub(super) fn announce(&self, regions: &[Arc<blob::Shared>]) -> std::io::Result<()> {
-        for region in regions.iter().filter(|region| !region.is_held_by(&self.0)) {
+        for region in regions.iter().filter(|region| !blob::is_held(region, &self.0)) {
             let Some((fd, len)) = region.parts() else { continue }; // then it was sent as bytes
             let message = encode(&ToWorker::Blob { blob: region.id(), len });
             self.0.send(&message, fd.as_fd())?;
-            region.held_by(&self.0);
+            blob::sent(region, &self.0);
         }
         Ok(())
     }
@@ -53,9 +53,10 @@ impl Link {
         announced.map_err(|error| unsent(self, task.core().input_bytes(), &error))
     }
 
-    /// A reply names memory that was sent ahead of it.
-    pub(super) fn look_for_blobs(&mut self, kind: ReplyKind) {
-        if kind == ReplyKind::OkShared {
+    /// Some of these replies may name memory that was sent ahead of them. Before their tasks are told:
+    /// what comes for others is not expected.
+    pub(super) fn look_for_blobs(&mut self, mut kinds: impl Iterator<Item = ReplyKind>) {
+        if kinds.any(|kind| kind == ReplyKind::OkShared) {
             let _ = self.read_socket();
         }
     }
@@ -63,7 +64,7 @@ impl Link {
     /// The reply of one of its tasks will name memory that it was sent before, and still has.
     pub(super) fn take_back_blob(&mut self, key: u64, id: u64) {
         let Some(task) = self.task_of(key).map(Arc::clone) else { return };
-        match blob::find(id).filter(|region| region.is_held_by(&self.holding.0)) {
+        match blob::find(id, &self.holding.0) {
             Some(region) if task.regions().len() < REGIONS_MAX => task.add_region(region),
             _ => self.break_off("it returned a blob that it does not have".to_owned()),
         }
@@ -75,7 +76,7 @@ impl Link {
         if task.regions().len() >= REGIONS_MAX {
             return self.break_off("it sent more blobs than a reply has".to_owned());
         }
-        match blob::Shared::of_worker(id, fd, len) {
+        match blob::received(&self.holding.0, id, fd, len) {
             Ok(region) => task.add_region(region),
             Err(error) => self.break_off(format!("a blob that it sent: {error}")),
         }

@@ -1,5 +1,6 @@
 //! Taking replies out of lanes, answering wishes for room, and killing for a clock.
 
+use std::iter::once;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl Processes {
         link.read_records(after);
         // Before the flight is gone, by which a message is known to be expected; and whatever the
         // reply says, nothing of the task stays behind.
-        link.look_for_blobs(done.kind);
+        link.look_for_blobs(once(done.kind));
         let payload = link.take_payload(done.seq, matches!(done.output, Storage::Memfd { .. }));
         let mut flight = link.take_flight(done.seq)?;
         let mut output = flight.output.take();

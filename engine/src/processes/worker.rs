@@ -147,8 +147,7 @@ fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms:
                     payloads.arrived(seq, fd, len);
                 }
                 (Ok(ToWorker::Blob { blob, len }), Some(fd)) => {
-                    // Whoever waits for it in vain says so.
-                    let _ = blobs.arrived(blob, fd, len, socket);
+                    blobs.arrived(blob, fd, len, socket);
                 }
                 (Ok(ToWorker::Forget { blob }), None) => blobs.forget(blob),
                 (Ok(ToWorker::ChildDone { child, outcome }), fd) => uplink.done(child, outcome, fd),

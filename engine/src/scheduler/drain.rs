@@ -64,3 +64,21 @@ impl Drain {
         woken.into_iter().for_each(Waiter::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn whoever_looks_often_waits_once() {
+        let drain = Drain::default();
+        let waker = Waker::noop();
+        (0..100).for_each(|_| drain.wait(Waiter::Waker(waker.clone())));
+        (0..100).for_each(|_| drain.wait(Waiter::Thread(std::thread::current())));
+        assert_eq!(drain.waiters.lock().len(), 2);
+        drain.done(3);
+        assert_eq!((drain.ended(), drain.waiters.lock().len()), (3, 0));
+    }
+}

@@ -31,7 +31,7 @@ pub(super) fn run<R>(code: impl FnOnce() -> R) -> thread::Result<R> {
 pub(crate) fn assert_outside() {
     assert!(
         !INSIDE.get(),
-        "a policy must not call its engine, which waits for its answer; decide from what it was \
-         told by observe"
+        "a policy, or whoever is told that it is replaced, must not call its engine, which waits for \
+         it; decide from what the policy was told by observe"
     );
 }

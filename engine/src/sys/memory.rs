@@ -224,7 +224,7 @@ pub(crate) fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 
 /// The kernel refuses the seal while a page is held elsewhere (by its own work on large pages,
 /// say), and has then waited for 150 ms already.
-const SEAL_TRIES: u32 = 4;
+pub(super) const SEAL_TRIES: u32 = 4;
 
 fn try_sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd(name)?;

@@ -1,4 +1,4 @@
-//! Resource limits of a worker.
+//! Resource limits: those that a worker gets, and how many descriptors there may be.
 
 use std::io;
 
@@ -19,6 +19,11 @@ pub(crate) fn apply(limits: &WorkerLimits) -> io::Result<()> {
         set(Resource::Data, private_bytes()?.saturating_add(bytes))?;
     }
     Ok(())
+}
+
+/// Descriptors that this process may have.
+pub(crate) fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Gives the task that begins so many seconds of processor time; then SIGXCPU ends the process.

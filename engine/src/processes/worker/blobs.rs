@@ -15,10 +15,13 @@ use crate::sys::socket::Channel;
 /// Memory is sent before the task that names it: what does not come is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+type Known = HashMap<u64, Option<Arc<Shared>>>;
+
 /// What the host has sent and not told to forget.
 #[derive(Default)]
 pub(super) struct Blobs {
-    known: Mutex<HashMap<u64, Arc<Shared>>>,
+    /// `None`: it came, and could not be mapped.
+    known: Mutex<Known>,
     changed: Condvar,
 }
 
@@ -31,21 +34,14 @@ impl Blobs {
         blobs
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Shared>>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn arrived(
-        &self,
-        id: u64,
-        fd: OwnedFd,
-        len: u64,
-        host: &Arc<Channel>,
-    ) -> io::Result<()> {
-        let shared = Shared::of_host(id, fd, len, Arc::clone(host))?;
-        self.lock().insert(id, shared);
+    pub(super) fn arrived(&self, id: u64, fd: OwnedFd, len: u64, host: &Arc<Channel>) {
+        let shared = Shared::of_host(id, fd, len, Arc::clone(host));
+        self.lock().insert(id, shared.ok());
         self.changed.notify_all();
-        Ok(())
     }
 
     /// With the last handle that a job has it is unmapped, and the host hears of it.
@@ -55,12 +51,12 @@ impl Blobs {
     }
 
     fn wait_for(&self, id: u64) -> Option<Arc<Shared>> {
-        let missing = |known: &mut HashMap<u64, Arc<Shared>>| !known.contains_key(&id);
+        let missing = |known: &mut Known| !known.contains_key(&id);
         let (known, _) = self
             .changed
             .wait_timeout_while(self.lock(), PATIENCE, missing)
             .unwrap_or_else(PoisonError::into_inner);
-        known.get(&id).map(Arc::clone)
+        known.get(&id)?.as_ref().map(Arc::clone)
     }
 }
 

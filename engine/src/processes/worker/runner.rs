@@ -216,7 +216,6 @@ impl Runner {
             self.pay();
         }
         out.clear();
-        blob::begin_task();
         let (home, lane) = (&self.home, &self.lane);
         if let Some(seconds) = self.cpu {
             rlimit::allow_cpu(seconds);
@@ -262,7 +261,10 @@ impl Runner {
             Err(error) => {
                 out.clear();
                 out.extend_from_slice(
-                    format!("a blob of the output could not be sent: {error}").as_bytes(),
+                    format!(
+                        "a blob of the output could not be sent: {error}; see to more descriptors or \
+                         memory for the workers, or return Bytes"
+                    ).as_bytes(),
                 );
                 ReplyKind::Codec
             }

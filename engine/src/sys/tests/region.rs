@@ -16,6 +16,7 @@ fn what_one_writes_the_other_reads() {
     let region = filling.freeze();
     let seen = Region::of_host(copy_of(&region), BYTES as u64).unwrap();
     assert_eq!((seen.len(), seen.bytes()[BYTES - 1]), (BYTES, 7));
+    assert!(seen.descriptor().is_none(), "it costs its reader none");
 }
 
 #[test]
@@ -35,6 +36,7 @@ fn what_a_worker_could_still_write_to_is_refused_until_it_is_sealed() {
     let bytes = region.bytes();
     Region::of_worker(copy_of(&region), BYTES as u64).expect_err("its maker can write to it");
     region.seal().unwrap();
+    region.seal().expect("one that is sealed already");
     assert_eq!(bytes[0], 9, "who reads it goes on");
     let seen = Region::of_worker(copy_of(&region), BYTES as u64).unwrap();
     assert_eq!(seen.bytes()[0], 9);

@@ -10,7 +10,6 @@ use amphi_protocol::{Batch, Claimed, ClaimedInput, Grant, Pieces, Put, key_of};
 
 use super::super::signals::LaneSignals;
 use super::{Runner, unknown_job};
-use crate::blob;
 use crate::ctx::Ctx;
 use crate::sys::clock;
 use crate::sys::process;
@@ -66,7 +65,6 @@ impl Runner {
             signals.begin(key, claimed.job, claimed.context);
             cx.begin_again();
             out.clear();
-            blob::begin_task();
             if let Some(seconds) = self.cpu {
                 rlimit::allow_cpu(seconds);
             }
