@@ -11,7 +11,8 @@
 use std::process::ExitCode;
 
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::{Options, Row, Tally, json as file};
+use amphi_benches::options::{self, Options};
+use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use crate::case::Plan;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let mut systems = systems::start(&options);
     let neighbours = Neighbours::watch();
     let tally = measure(&mut systems, &plan);
-    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
+    machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
     machine.insert("quick".to_owned(), json!(plan.quick));
     machine.insert("rounds".to_owned(), json!(plan.rounds));
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
@@ -77,7 +78,7 @@ fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Tally {
     let mut tally = Tally::new();
     let count = systems.len();
     for round in 0..plan.rounds {
-        eprint!("\rround {} of {} ", round + 1, plan.rounds);
+        options::round_begins(round, plan.rounds);
         for &case in &plan.cases {
             for turn in 0..count {
                 let system = &mut systems[(turn + round) % count];
@@ -87,6 +88,6 @@ fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Tally {
             }
         }
     }
-    eprintln!();
+    options::end_of_rounds();
     tally
 }

@@ -4,6 +4,7 @@
 //! run in brackets; rates and CPU times are medians over rounds. A ratio is the median over rounds
 //! of the ratio within a round, with its quartiles in brackets.
 
+use amphi_benches::machine::headline;
 use amphi_benches::table::{micros, rate, ratio};
 use amphi_benches::{Row, Spread, Table, Tally};
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use crate::systems::direct;
 
 /// Prints every table on standard output.
 pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<String, Value>) {
-    println!("\n{}", headline(machine, plan));
+    println!("\n{}", headline(machine, plan.rounds, plan.quick));
     let (open, closed): (Vec<Case>, Vec<Case>) =
         plan.cases.iter().copied().partition(|case| matches!(case, Case::Open(_)));
     let latency: Vec<Case> = closed.iter().copied().filter(|case| case.metric() == "p50").collect();
@@ -41,32 +42,6 @@ pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<St
         });
     }
 }
-
-/// The run in one line.
-fn headline(machine: &Map<String, Value>, plan: &Plan) -> String {
-    let field = |key: &str| match machine.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => "?".to_owned(),
-    };
-    let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
-    format!(
-        "{} cores of {}, kernel {}, commit {}; {} rounds{}; two clock reads take {} ns; others \
-         kept {} cores busy meanwhile{}",
-        field("cores"),
-        field("cpu"),
-        field("kernel"),
-        field("commit"),
-        plan.rounds,
-        if plan.quick { " (--quick)" } else { "" },
-        field("clock_read_ns"),
-        others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
-        if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
-    )
-}
-
-/// Cores that others may keep busy before the figures stop being about this bench.
-const NOISE: f64 = 0.1;
 
 /// Ratios are taken of amphi's systems only.
 fn is_subject(name: &str) -> bool {

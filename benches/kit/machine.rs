@@ -24,6 +24,34 @@ pub fn describe() -> Map<String, Value> {
     ])
 }
 
+/// Cores that others may keep busy before the figures stop being about a bench.
+const NOISE: f64 = 0.1;
+
+/// A run in one line: what [`describe`] found, and whether the machine was quiet.
+pub fn headline(machine: &Map<String, Value>, rounds: usize, quick: bool) -> String {
+    let field = |key: &str| match machine.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "?".to_owned(),
+    };
+    let others = machine.get(BUSY).and_then(Value::as_f64);
+    format!(
+        "{} cores of {}, kernel {}, commit {}; {rounds} rounds{}; two clock reads take {} ns; others \
+         kept {} cores busy meanwhile{}",
+        field("cores"),
+        field("cpu"),
+        field("kernel"),
+        field("commit"),
+        if quick { " (--quick)" } else { "" },
+        field("clock_read_ns"),
+        others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
+        if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
+    )
+}
+
+/// The field of the machine row that says what [`Neighbours`] saw.
+pub const BUSY: &str = "busy_cores_of_others";
+
 /// Looks at how busy others keep this machine. A run beside a compiler measures the compiler.
 #[derive(Debug)]
 pub struct Neighbours {

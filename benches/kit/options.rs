@@ -1,6 +1,9 @@
 //! The flags that every bench understands, read after `cargo bench … --`.
 
+use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +67,38 @@ impl Options {
     /// Whether a case of this name is to be measured.
     pub fn wants_case(&self, name: &str) -> bool {
         wants(&self.cases, name)
+    }
+}
+
+/// Tells at a terminal which round of how many begins; [`end_of_rounds`] ends the line.
+pub fn round_begins(round: usize, rounds: usize) {
+    if stderr().is_terminal() {
+        eprint!("\rround {} of {rounds} ", round + 1);
+    }
+}
+
+/// See [`round_begins`].
+pub fn end_of_rounds() {
+    if stderr().is_terminal() {
+        eprintln!();
+    }
+}
+
+/// A bench's `main`: reads the flags and runs it. Wrong flags end with 2, an error with 1.
+pub fn main(bench: &str, run: impl FnOnce(&Options) -> Result<(), Box<dyn Error>>) -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{bench} bench: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

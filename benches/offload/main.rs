@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use amphi_benches::cpu::ended_children;
 use amphi_benches::machine::{self, Neighbours};
+use amphi_benches::options::{self, Options};
 use amphi_benches::table::ratio;
-use amphi_benches::{Options, Row, Table, Tally, json as file};
+use amphi_benches::{Row, Table, Tally, json as file};
 use serde_json::json;
 
 const BENCH: &str = "offload";
@@ -31,20 +32,7 @@ struct System {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("offload bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -60,7 +48,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         time(system, &files)?; // fills the caches
     }
     for round in 0..rounds {
-        eprint!("\rround {} of {rounds} ", round + 1);
+        options::round_begins(round, rounds);
         for turn in 0..systems.len() {
             let system = &systems[(turn + round) % systems.len()];
             let (wall, cpu) = time(system, &files)?;
@@ -68,8 +56,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             tally.add(round, (&system.name, system.case, "cpu"), cpu * 1e9, "ns");
         }
     }
-    eprintln!();
-    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
+    options::end_of_rounds();
+    machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
     machine.insert("rounds".to_owned(), json!(rounds));
     machine.insert("large_file_bytes".to_owned(), json!(files.large_bytes));
 

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::{Options, Row, Tally, json as file};
+use amphi_benches::options::{self, Options};
+use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 mod jobs;
@@ -41,20 +42,7 @@ const QUICK_SLICE: Duration = Duration::from_millis(40);
 const TASKS_MAX: usize = 2000;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("payload bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -64,7 +52,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let neighbours = Neighbours::watch();
     let mut tally = Tally::new();
     for round in 0..rounds {
-        eprint!("\rround {} of {rounds} ", round + 1);
+        options::round_begins(round, rounds);
         for (case, bytes) in LENGTHS {
             if options.wants_case(case) && !(options.quick && bytes > QUICK_MAX) {
                 measure(&systems, options, round, (case, bytes), &mut tally)?;
@@ -74,8 +62,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             sharing::measure(&systems, round, &mut tally)?;
         }
     }
-    eprintln!();
-    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
+    options::end_of_rounds();
+    machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
     machine.insert("rounds".to_owned(), json!(rounds));
     let mut rows = tally.rows(BENCH);
     rows.extend(report::reach_rows(&tally));
@@ -85,7 +73,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         print!("{}", file::text(&rows));
         return Ok(());
     }
-    report::print(&tally, &machine);
+    report::print(&tally, &machine::headline(&machine, rounds, options.quick));
     println!("rows: {}", written.display());
     Ok(())
 }

@@ -2,14 +2,13 @@
 
 use amphi_benches::table::{micros, ratio};
 use amphi_benches::{Row, Spread, Table, Tally};
-use serde_json::{Map, Value};
 
 use crate::jobs::{BLOB, BYTES, NAMES, THREADS};
 use crate::sharing::{self, AGAIN, COPIED, FIRST, HERE};
 use crate::{BENCH, LENGTHS};
 
-pub(crate) fn print(tally: &Tally, machine: &Map<String, Value>) {
-    println!("\n{}\n", line(machine));
+pub(crate) fn print(tally: &Tally, headline: &str) {
+    println!("\n{BENCH}: {headline}\n");
     println!("One task at a time: µs, p50 (p99)\n");
     let mut table = Table::new(std::iter::once("").chain(LENGTHS.map(|(case, _)| case)));
     for name in NAMES {
@@ -55,31 +54,6 @@ pub(crate) fn print(tally: &Tally, machine: &Map<String, Value>) {
     if !table.is_empty() {
         println!("{table}");
     }
-}
-
-fn line(machine: &Map<String, Value>) -> String {
-    let text = |key: &str| {
-        machine.get(key).map_or_else(String::new, |value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-    };
-    let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
-    let others = others.map_or_else(
-        || "nobody knows how busy others were".to_owned(),
-        |cores| {
-            let noise = if cores > 0.1 { ": THIS RUN IS NOISE" } else { "" };
-            format!("others kept {cores:.2} cores busy meanwhile{noise}")
-        },
-    );
-    format!(
-        "payload: {} cores of {}, kernel {}, commit {}; {} rounds; {others}",
-        text("cores"),
-        text("cpu"),
-        text("kernel"),
-        text("commit"),
-        text("rounds")
-    )
 }
 
 fn cell(tally: &Tally, name: &str, case: &str) -> String {

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use amphi::{Engine, Placement};
 use amphi_benches::cpu::Meter;
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::{Options, Row, Tally, json as file};
+use amphi_benches::options::{self, Options};
+use amphi_benches::{Row, Tally, json as file};
 use serde_json::{Map, Value, json};
 
 use self::jobs::{Book, Class};
@@ -80,24 +81,11 @@ struct System {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
     if std::env::var_os("AMPHI_PLACE").is_some() {
         eprintln!("AMPHI_PLACE is set and would move the tasks of all systems; unset it");
         return ExitCode::from(2);
     }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{BENCH} bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -272,7 +260,7 @@ fn note_run(
     plan: Plan,
     busy: Option<f64>,
 ) {
-    machine.insert("busy_cores_of_others".to_owned(), json!(busy));
+    machine.insert(machine::BUSY.to_owned(), json!(busy));
     machine.insert("quick".to_owned(), json!(plan.quick));
     machine.insert("rounds".to_owned(), json!(plan.rounds));
     for workload in &findings.workloads {

@@ -1,5 +1,6 @@
 //! The tables of a run, and the ratio rows of its JSON file.
 
+use amphi_benches::machine::headline;
 use amphi_benches::stats::bootstrap_median;
 use amphi_benches::table::{micros, rate, ratio};
 use amphi_benches::{Row, Spread, Table, Tally};
@@ -11,9 +12,6 @@ use super::workloads::Workload;
 use super::{BENCH, COLD, Findings, PROCESS, Plan, STATIC, THREAD, WARM};
 
 const SYSTEMS: [&str; 5] = [THREAD, PROCESS, WARM, COLD, STATIC];
-
-/// Cores that others may keep busy before the figures stop being about this bench.
-const NOISE: f64 = 0.1;
 
 /// Where the resampling of the intervals begins.
 const SEED: u64 = 0x2545_f491_4f6c_dd1d;
@@ -82,7 +80,7 @@ const COMPARISONS: [(&str, Peer); 4] = [
 /// Prints every table on standard output.
 pub(crate) fn print(findings: &Findings, book: &Book, plan: Plan, machine: &Map<String, Value>) {
     let Findings { tally, workloads, .. } = findings;
-    println!("\n{}", headline(machine, plan));
+    println!("\n{BENCH}: {}", headline(machine, plan.rounds, plan.quick));
     recipes(findings, book);
     systems("Cost of a slice: ms; of bursty the p99 of a task in ms", tally, workloads, cost);
     systems("Rate: tasks/s", tally, workloads, |tally, name, workload| {
@@ -99,28 +97,6 @@ pub(crate) fn print(findings: &Findings, book: &Book, plan: Plan, machine: &Map<
         println!("\n{name}");
         lines.iter().for_each(|line| println!("  {line}"));
     }
-}
-
-/// The run in one line.
-fn headline(machine: &Map<String, Value>, plan: Plan) -> String {
-    let field = |key: &str| match machine.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => "?".to_owned(),
-    };
-    let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
-    format!(
-        "{BENCH}: {} cores of {}, kernel {}, commit {}; {} rounds{}; others kept {} cores busy \
-         meanwhile{}",
-        field("cores"),
-        field("cpu"),
-        field("kernel"),
-        field("commit"),
-        plan.rounds,
-        if plan.quick { " (--quick)" } else { "" },
-        others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
-        if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
-    )
 }
 
 /// How the mixes are made, and where the best static placement puts their classes.
