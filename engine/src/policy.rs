@@ -44,6 +44,9 @@ mod route;
 ///     fn observe(&mut self, _event: &Event, _now: Duration) -> bool {
 ///         false
 ///     }
+///     fn wants_costs(&self) -> bool {
+///         false
+///     }
 /// }
 /// ```
 pub trait Policy: Send + 'static {
@@ -55,6 +58,12 @@ pub trait Policy: Send + 'static {
     /// again; it is counted as a change of place ([`Stats::flips`](crate::Stats::flips)). After
     /// [`Event::Calibrated`] all decisions are void, whatever the answer.
     fn observe(&mut self, event: &Event, now: Duration) -> bool;
+
+    /// Whether it is to be told what handing a task over costs ([`Event::Calibrated`]), which a few
+    /// milliseconds of a core's time are spent on. Asked at the first task that may go either way.
+    fn wants_costs(&self) -> bool {
+        true
+    }
 
     /// What is known of a class, for [`Engine::explain`](crate::Engine::explain); `None` where the
     /// policy keeps no account.

@@ -145,6 +145,7 @@ impl Scheduler {
     pub(crate) fn asks_for_calibration(&self) -> bool {
         !self.calibration_asked.load(Ordering::Relaxed)
             && !self.calibration_asked.swap(true, Ordering::Relaxed)
+            && self.with_policy(|policy, _| policy.wants_costs()) == Some(true)
     }
 
     /// Where tasks of the class go now, probes aside: for the choice of a queue. Uses nothing up.
@@ -238,6 +239,8 @@ impl Scheduler {
 
     fn replace(&self, why: &str) {
         let old = std::mem::replace(&mut *self.policy.lock(), Box::new(Adaptive::new()));
+        // That one wants costs.
+        self.calibration_asked.store(false, Ordering::Relaxed);
         let _ = foreign::run(|| drop(old));
         let warn = || tracing::warn!(target: "amphi", "the policy is replaced by Adaptive: {why}");
         let _ = foreign::run(warn);

@@ -1,14 +1,15 @@
 //! Who decides where tasks run: needs before wishes, and a policy for what they leave open.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use amphi::policy::{AlwaysProcess, AlwaysThread, Class, Decision, Event, Ran, Why};
 use amphi::{Bytes, Engine, Job, Placement, Policy, Reason, TaskError};
 use amphi_tests::eventually;
 
-use crate::chores::{End, Flaky, ISOLATED, LIMITS, Needs, ONE_SHOT, THREADS_ONLY};
+use crate::chores::{End, Flaky, ISOLATED, LIMITS, Needs, ONE_SHOT, THREADS_ONLY, Wait};
 use crate::jobs::{Double, Echo, Misbehave, UntilCancelled, app};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -39,33 +40,14 @@ where
     fn observe(&mut self, event: &Event, _now: Duration) -> bool {
         self.1(event)
     }
+
+    fn wants_costs(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) fn decision(placement: Placement, tasks: u32) -> Decision {
     Decision::new(placement, Why::Fixed, tasks)
-}
-
-/// An engine whose policy decides so from its first task on, and which has calibrated itself: that
-/// makes decisions void, once.
-fn calibrated(mut decide: impl FnMut(Class) -> Decision + Send + 'static) -> Engine {
-    let (seen, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (tell, begin) = (Arc::clone(&seen), Arc::clone(&begun));
-    let decide = move |class| {
-        if begun.load(Ordering::Relaxed) { decide(class) } else { decision(Placement::Thread, 1) }
-    };
-    let observe = move |event: &Event| {
-        tell.fetch_or(matches!(event, Event::Calibrated(_)), Ordering::Relaxed);
-        false
-    };
-    let engine = with(Made(decide, observe));
-    let is_calibrated = || {
-        (0..20).for_each(|n| assert_ne!(place_of(&engine, Double(n)), Placement::Auto));
-        seen.load(Ordering::Relaxed)
-    };
-    eventually("the calibration", is_calibrated);
-    is_calibrated();
-    begin.store(true, Ordering::Relaxed);
-    engine
 }
 
 #[test]
@@ -91,7 +73,7 @@ fn a_decision_is_for_as_many_tasks_as_it_says() {
         asked += 1;
         decision(if asked % 2 == 1 { Placement::Process } else { Placement::Thread }, 3)
     };
-    let engine = calibrated(in_turn);
+    let engine = with(Made(in_turn, |_: &Event| false));
     let places: Vec<_> = (0..12).map(|n| place_of(&engine, Double(n))).collect();
     let expected = [Placement::Process, Placement::Thread].map(|place| [place; 3]).concat();
     assert_eq!(places, [&expected[..], &expected[..]].concat());
@@ -100,7 +82,7 @@ fn a_decision_is_for_as_many_tasks_as_it_says() {
 #[test]
 fn probes_go_to_the_other_place_and_urgent_tasks_are_none() {
     let probing = |_| Decision { probes: 2, ..Decision::new(Placement::Thread, Why::Cost, 8) };
-    let engine = calibrated(probing);
+    let engine = with(Made(probing, |_: &Event| false));
     let places: Vec<_> = (0..80).map(|n| place_of(&engine, Double(n))).collect();
     let probes = places.iter().filter(|place| **place == Placement::Process).count();
     assert_eq!(probes, 20);
@@ -197,6 +179,24 @@ fn needs_and_wishes_beat_any_policy() {
     let asked = processes.task(Double(1)).place(Placement::Thread).try_submit().unwrap();
     eventually("the task to end", || asked.is_finished());
     assert_eq!(asked.placement(), Some(Placement::Thread));
+}
+
+/// What handing over costs is known although no core is ever free for it, and a class is looked at in
+/// both places.
+#[test]
+fn classes_are_compared_while_every_core_is_at_work() {
+    let engine = app().engine().cores(2).start().unwrap();
+    let is_compared = || engine.explain::<Wait>().iter().any(|class| class.why == Why::Cost);
+    let mut tasks = VecDeque::new();
+    eventually("a comparison", || {
+        for _ in 0..20 {
+            tasks.push_back(engine.submit_blocking(Wait { ms: 1, looks: false }).unwrap());
+        }
+        while tasks.len() > 40 {
+            assert_eq!(tasks.pop_front().unwrap().join(), Ok(1));
+        }
+        is_compared()
+    });
 }
 
 /// Whoever waits for its tasks, and however many there are.

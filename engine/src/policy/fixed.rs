@@ -31,6 +31,10 @@ impl Policy for AlwaysThread {
     fn observe(&mut self, _event: &Event, _now: Duration) -> bool {
         false
     }
+
+    fn wants_costs(&self) -> bool {
+        false
+    }
 }
 
 impl Policy for AlwaysProcess {
@@ -39,6 +43,10 @@ impl Policy for AlwaysProcess {
     }
 
     fn observe(&mut self, _event: &Event, _now: Duration) -> bool {
+        false
+    }
+
+    fn wants_costs(&self) -> bool {
         false
     }
 }
