@@ -25,7 +25,7 @@ use crate::sys;
 pub(crate) use self::cell::{Cell, RetryIf};
 pub(crate) use self::child::{Answer, Child};
 pub use self::controls::Priority;
-pub(crate) use self::controls::{Backoff, Controls, Inherited, Turn};
+pub(crate) use self::controls::{Asked, Backoff, Controls, Inherited, Turn};
 pub(crate) use self::core::{Core, Plan, Port};
 pub(crate) use self::mail::{Wakes, encode as encode_message};
 pub use self::messages::Messages;

@@ -203,26 +203,22 @@ impl Shared {
 /// The plan of a task's shadow: the same in a process, with the clock of its own.
 fn shadow_of(core: &Core, bytes: u64, limit: Duration) -> Plan {
     let rule = "it is the shadow of a task that is audited";
+    let route = Route { placement: Placement::Process, rule };
+    let controls = Controls {
+        kill_after: Some(limit),
+        queue_timeout: None,
+        timeout: None,
+        deadline: None,
+        ..*core.plan.controls
+    };
     Plan {
-        job: core.plan.job,
-        name: core.plan.name,
-        route: Route { placement: Placement::Process, rule },
-        class: core.plan.class,
         bytes,
-        controls: Controls {
-            kill_after: Some(limit),
-            queue_timeout: None,
-            timeout: None,
-            deadline: None,
-            ..core.plan.controls
-        },
+        controls: controls.into(),
         no_caller_run: true,
-        blocking: false,
         is_private: true,
-        needs_host_thread: false,
         key: core.plan.key.clone(),
         held: core.plan.held.clone(),
-        retry: None,
+        ..Plan::new(core.plan.job, core.plan.name, route, core.plan.class)
     }
 }
 

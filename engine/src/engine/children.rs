@@ -59,7 +59,7 @@ impl Shared {
         let Child { job, ask, bytes, inherited, answer } = child;
         let options = Options {
             place: ask.on_thread.then_some(Placement::Thread),
-            controls: controls(&ask),
+            controls: controls(&ask).into(),
             ..Options::default()
         };
         let plan = match self.home.table.entry(job) {

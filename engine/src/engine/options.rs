@@ -8,13 +8,13 @@ use crate::error::{Reason, Rejected, TaskError};
 use crate::job::Job;
 use crate::policy::Placement;
 use crate::sys::clock;
-use crate::task::{Backoff, Controls, Priority, RetryIf, Task};
+use crate::task::{Asked, Backoff, Priority, RetryIf, Task};
 
 /// What a submission may ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Options {
     pub(super) place: Option<Placement>,
-    pub(super) controls: Controls,
+    pub(super) controls: Asked,
     /// Tries beside the first.
     pub(super) retries: u32,
     pub(super) backoff: Backoff,
@@ -32,7 +32,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             place: None,
-            controls: Controls::default(),
+            controls: Asked::default(),
             retries: 0,
             backoff: Backoff::NONE,
             closure: false,
@@ -82,7 +82,7 @@ impl<J: Job> TaskBuilder<J> {
     /// refused at submit as a [`Contradiction`](Reason::Contradiction), and by an engine without
     /// processes as [`Unsupported`](Reason::Unsupported).
     pub fn kill_after(mut self, limit: Duration) -> Self {
-        self.options.controls.kill_after = Some(limit);
+        self.options.controls.change().kill_after = Some(limit);
         self
     }
 
@@ -91,14 +91,14 @@ impl<J: Job> TaskBuilder<J> {
     /// [`TimedOut`](TaskError::TimedOut); one that does not look goes on, and its own outcome
     /// counts. [`kill_after`](Self::kill_after) is the limit that no job can ignore.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.options.controls.timeout = Some(limit);
+        self.options.controls.change().timeout = Some(limit);
         self
     }
 
     /// Gives up when the task has not started within `limit`: [`TimedOut`](TaskError::TimedOut)
     /// with [`Clock::Queue`](crate::Clock::Queue). A running task is not touched.
     pub fn queue_timeout(mut self, limit: Duration) -> Self {
-        self.options.controls.queue_timeout = Some(limit);
+        self.options.controls.change().queue_timeout = Some(limit);
         self
     }
 
@@ -106,13 +106,13 @@ impl<J: Job> TaskBuilder<J> {
     /// will, a running one is asked to stop, as by [`timeout`](Self::timeout). Tasks that the job
     /// submits by [`Ctx::engine`](crate::Ctx::engine) have it, too, unless theirs is earlier.
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.options.controls.deadline = Some(clock::at(at));
+        self.options.controls.change().deadline = Some(clock::at(at));
         self
     }
 
     /// Before or after other tasks that wait: see [`Priority`].
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.options.controls.priority = priority;
+        self.options.controls.change().priority = priority;
         self
     }
 
@@ -120,7 +120,7 @@ impl<J: Job> TaskBuilder<J> {
     /// that it serves. Tasks that the job submits have it, too, and records of the task name it;
     /// see [`Ctx::trace`](crate::Ctx::trace).
     pub fn trace(mut self, trace: u128) -> Self {
-        self.options.controls.trace = trace;
+        self.options.controls.change().trace = trace;
         self
     }
 

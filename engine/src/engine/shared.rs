@@ -71,14 +71,8 @@ impl Shared {
         inherited: Option<&Inherited>,
         size: impl FnOnce() -> u64,
     ) -> Result<Plan, Reason> {
-        let spec = entry.map_or(const { crate::Spec::new() }, |entry| entry.spec);
-        let mut controls = options.controls;
-        if let Some(inherited) = inherited {
-            controls.deadline = controls.deadline.into_iter().chain(inherited.deadline).min();
-            if controls.trace == 0 {
-                controls.trace = inherited.trace;
-            }
-        }
+        let spec = entry.map_or(const { &crate::Spec::new() }, |entry| &entry.spec);
+        let controls = options.controls.under(inherited);
         let key = entry.and_then(|entry| entry.key.clone());
         let held = inherited.and_then(|inherited| inherited.held.clone());
         let route = policy::route(Request {
@@ -250,20 +244,11 @@ impl Shared {
 impl Shared {
     /// A core that asks why: needs no place of its own.
     pub(super) fn rejected(&self) -> Plan {
+        let route = policy::Route { placement: Placement::Auto, rule: "it was rejected" };
         Plan {
-            job: u32::MAX,
-            name: "call",
-            route: policy::Route { placement: Placement::Auto, rule: "it was rejected" },
-            class: Class::of(u32::MAX, 0),
-            bytes: 0,
-            controls: crate::task::Controls::default(),
             no_caller_run: true,
-            blocking: false,
             is_private: true,
-            needs_host_thread: false,
-            key: None,
-            held: None,
-            retry: None,
+            ..Plan::new(u32::MAX, "call", route, Class::of(u32::MAX, 0))
         }
     }
 }

@@ -78,11 +78,11 @@ impl std::fmt::Display for Placement {
 
 /// What may decide a task's place, strongest first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     /// The task's own `place(..)`.
     pub(crate) task: Option<Placement>,
     /// The job's needs and preference.
-    pub(crate) spec: Spec,
+    pub(crate) spec: &'a Spec,
     /// `AMPHI_PLACE`.
     pub(crate) environment: Option<Placement>,
     /// The engine's default.
@@ -112,7 +112,8 @@ pub(crate) struct Route {
 /// # Errors
 /// `Contradiction` where the needs exclude each other, `Unsupported` where a process is needed and
 /// there can be none.
-pub(crate) fn route(request: Request) -> Result<Route, Reason> {
+#[inline]
+pub(crate) fn route(request: Request<'_>) -> Result<Route, Reason> {
     let (needs_process, needs_thread) = (request.needs_process(), request.needs_thread());
     let asked = request.task.filter(|placement| *placement != Placement::Auto);
     if let Some(text) = contradiction(&request, needs_process, needs_thread, asked) {
@@ -147,7 +148,7 @@ pub(crate) fn route(request: Request) -> Result<Route, Reason> {
     Ok(route)
 }
 
-impl Request {
+impl Request<'_> {
     fn needs_process(&self) -> Option<&'static str> {
         match self.spec {
             spec if spec.isolated => Some("the job is isolated()"),
@@ -172,8 +173,9 @@ impl Request {
 }
 
 /// What excludes every place, and what to do about it.
+#[inline]
 fn contradiction(
-    request: &Request,
+    request: &Request<'_>,
     needs_process: Option<&'static str>,
     needs_thread: Option<&'static str>,
     asked: Option<Placement>,
@@ -208,7 +210,7 @@ fn contradiction(
 /// In a worker `Process` is the way up: to another worker, or to the host's threads. What needs
 /// neither stays.
 fn in_worker(
-    request: &Request,
+    request: &Request<'_>,
     needs_thread: Option<&'static str>,
     asked: Option<Placement>,
 ) -> Route {
@@ -221,7 +223,7 @@ fn in_worker(
     }
 }
 
-fn preferred(request: &Request) -> Route {
+fn preferred(request: &Request<'_>) -> Route {
     let asked = |placement: Option<Placement>| placement.filter(|p| *p != Placement::Auto);
     if let Some(placement) = asked(request.environment) {
         return Route { placement, rule: "AMPHI_PLACE" };
@@ -242,9 +244,9 @@ fn preferred(request: &Request) -> Route {
 mod tests {
     use super::*;
 
-    const OPEN: Request = Request {
+    const OPEN: Request<'_> = Request {
         task: None,
-        spec: Spec::new(),
+        spec: &Spec::new(),
         environment: None,
         engine: Placement::Auto,
         kill_after: false,
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn needs_beat_every_wish() {
         let isolated = Request {
-            spec: Spec::new().isolated(),
+            spec: &Spec::new().isolated(),
             engine: Placement::Thread,
             environment: Some(Placement::Thread),
             ..OPEN
@@ -270,10 +272,10 @@ mod tests {
     #[test]
     fn a_wish_against_a_need_is_refused() {
         for contradiction in [
-            Request { spec: Spec::new().isolated(), task: Some(Placement::Thread), ..OPEN },
-            Request { spec: Spec::new().threads_only(), task: Some(Placement::Process), ..OPEN },
-            Request { spec: Spec::new().threads_only().isolated(), ..OPEN },
-            Request { spec: Spec::new().threads_only(), kill_after: true, ..OPEN },
+            Request { spec: &Spec::new().isolated(), task: Some(Placement::Thread), ..OPEN },
+            Request { spec: &Spec::new().threads_only(), task: Some(Placement::Process), ..OPEN },
+            Request { spec: &Spec::new().threads_only().isolated(), ..OPEN },
+            Request { spec: &Spec::new().threads_only(), kill_after: true, ..OPEN },
             Request { task: Some(Placement::Thread), kill_after: true, ..OPEN },
         ] {
             assert!(matches!(route(contradiction), Err(Reason::Contradiction(_))));
@@ -285,7 +287,7 @@ mod tests {
         let all = Request {
             task: Some(Placement::Process),
             environment: Some(Placement::Thread),
-            spec: Spec::new().place(Placement::Process),
+            spec: &Spec::new().place(Placement::Process),
             engine: Placement::Process,
             ..OPEN
         };
@@ -294,7 +296,7 @@ mod tests {
         let job = Request { task: None, environment: None, ..all };
         assert_eq!(route(job).unwrap().rule, "the job prefers it");
         assert_eq!(
-            route(Request { spec: Spec::new(), ..job }).unwrap().rule,
+            route(Request { spec: &Spec::new(), ..job }).unwrap().rule,
             "the engine's default"
         );
         assert_eq!(route(OPEN).unwrap().placement, Placement::Auto);

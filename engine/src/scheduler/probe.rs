@@ -4,7 +4,7 @@
 use super::Scheduler;
 use crate::policy::{Adaptive, Class, Costs, Event, Placement, Ran, Route};
 use crate::stats::{Outcome, Stage};
-use crate::task::{Controls, Core, Plan, Settled};
+use crate::task::{Core, Plan, Settled};
 
 /// See the module.
 pub struct Overhead {
@@ -31,21 +31,8 @@ impl Overhead {
                 scheduler.with_policy(|policy, now| policy.observe(&Event::Ran(ran), now));
             }
         }
-        let core = Core::new(Plan {
-            job: 0,
-            name: "job",
-            route: Route { placement: Placement::Auto, rule: "" },
-            class,
-            bytes: 64,
-            controls: Controls::default(),
-            no_caller_run: false,
-            blocking: false,
-            is_private: false,
-            needs_host_thread: false,
-            key: None,
-            held: None,
-            retry: None,
-        });
+        let route = Route { placement: Placement::Auto, rule: "" };
+        let core = Core::new(Plan { bytes: 64, ..Plan::new(0, "job", route, class) });
         Self { scheduler, core }
     }
 

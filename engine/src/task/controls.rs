@@ -1,5 +1,6 @@
 //! What one task asks for beside its job: priority, clocks, tries.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,52 @@ pub(crate) struct Controls {
     pub(crate) trace: u128,
 }
 
+/// [`Controls`] as a core has them: apart from it, and for few tasks. Every line of a core travels
+/// from processor to processor.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked(Option<Box<Controls>>);
+
+impl Asked {
+    /// To be changed.
+    pub(crate) fn change(&mut self) -> &mut Controls {
+        self.0.get_or_insert_default()
+    }
+
+    /// What a task that asks for this asks for in truth, submitted from another one.
+    #[inline]
+    pub(crate) fn under(&self, parent: Option<&Inherited>) -> Self {
+        let mut all = self.clone();
+        if let Some(parent) = parent {
+            all.inherit(parent);
+        }
+        all
+    }
+
+    fn inherit(&mut self, parent: &Inherited) {
+        let earlier = self.deadline.into_iter().chain(parent.deadline).min();
+        let trace = if self.trace == 0 { parent.trace } else { self.trace };
+        if (earlier, trace) != (self.deadline, self.trace) {
+            let all = self.change();
+            (all.deadline, all.trace) = (earlier, trace);
+        }
+    }
+}
+
+impl From<Controls> for Asked {
+    fn from(controls: Controls) -> Self {
+        Self(Some(Box::new(controls)))
+    }
+}
+
+impl Deref for Asked {
+    type Target = Controls;
+
+    #[inline]
+    fn deref(&self) -> &Controls {
+        self.0.as_deref().unwrap_or(const { &Controls::USUAL })
+    }
+}
+
 /// What a task takes over from the one that it is submitted from.
 #[derive(Clone, Default)]
 pub(crate) struct Inherited {
@@ -99,6 +146,16 @@ pub(crate) struct Inherited {
 }
 
 impl Controls {
+    /// Those of a task that asks for nothing.
+    const USUAL: Self = Self {
+        priority: Priority::Normal,
+        kill_after: None,
+        queue_timeout: None,
+        timeout: None,
+        deadline: None,
+        trace: 0,
+    };
+
     /// A clock starts when the task does.
     pub(crate) const fn is_timed(&self) -> bool {
         self.kill_after.is_some() || self.timeout.is_some()

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::child::Child;
-use super::controls::{Controls, Priority};
+use super::controls::{Asked, Priority};
 use super::mail::Mailbox;
 use super::measure::Measure;
 use super::retry::Retry;
@@ -73,7 +73,7 @@ pub(crate) struct Plan {
     pub(crate) route: Route,
     pub(crate) class: Class,
     pub(crate) bytes: u64,
-    pub(crate) controls: Controls,
+    pub(crate) controls: Asked,
     pub(crate) no_caller_run: bool,
     pub(crate) blocking: bool,
     /// One of the engine's own, which nobody counts.
@@ -86,7 +86,38 @@ pub(crate) struct Plan {
     pub(crate) retry: Option<Arc<Retry>>,
 }
 
-/// See the module.
+impl Plan {
+    /// One that needs and asks for nothing more.
+    pub(crate) fn new(job: u32, name: &'static str, route: Route, class: Class) -> Self {
+        Self {
+            job,
+            name,
+            route,
+            class,
+            bytes: 0,
+            controls: Asked::default(),
+            no_caller_run: false,
+            blocking: false,
+            is_private: false,
+            needs_host_thread: false,
+            key: None,
+            held: None,
+            retry: None,
+        }
+    }
+}
+
+/// What few tasks have.
+#[derive(Default)]
+struct Seldom {
+    done: AtomicU64,
+    total: AtomicU64,
+    mailbox: Arc<Mailbox>,
+    /// Who is told what it came to, beside its handle.
+    witness: OnceLock<Arc<dyn Witness>>,
+}
+
+/// See the module. Every line of it that is looked at travels from processor to processor.
 pub(crate) struct Core {
     state: AtomicU8,
     /// A `Placement`, once bound.
@@ -115,12 +146,8 @@ pub(crate) struct Core {
     encode_ns: AtomicU64,
     /// How its way is measured, if it is.
     pub(crate) measure: Measure,
-    done: AtomicU64,
-    total: AtomicU64,
-    /// From the first message, or the first who asks for them, on.
-    mailbox: OnceLock<Arc<Mailbox>>,
-    /// Who is told what it came to, beside its handle.
-    witness: OnceLock<Arc<dyn Witness>>,
+    /// From the first message, progress or witness on, or the first who asks for them.
+    seldom: OnceLock<Box<Seldom>>,
     pub(crate) plan: Plan,
 }
 
@@ -142,10 +169,7 @@ impl Core {
             input_bytes: AtomicU64::new(plan.bytes),
             encode_ns: AtomicU64::new(0),
             measure: Measure::default(),
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
-            mailbox: OnceLock::new(),
-            witness: OnceLock::new(),
+            seldom: OnceLock::new(),
             plan,
         }
     }
@@ -266,7 +290,7 @@ impl Core {
         self.clear_seat();
         self.set_with_processes(false);
         // One that is audited stays where its witness has put it.
-        if self.is_auto() && self.witness.get().is_none() {
+        if self.is_auto() && self.witness().is_none() {
             self.bind(Placement::Auto);
         }
     }
@@ -352,32 +376,38 @@ impl Core {
 
     /// Before it is queued.
     pub(crate) fn set_witness(&self, witness: Arc<dyn Witness>) {
-        let _ = self.witness.set(witness);
+        let _ = self.seldom().witness.set(witness);
     }
 
     pub(crate) fn witness(&self) -> Option<&Arc<dyn Witness>> {
-        self.witness.get()
+        self.seldom.get()?.witness.get()
+    }
+
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
     }
 
     /// Where its messages are, for whoever brings one.
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
-        self.mailbox.get_or_init(Arc::default)
+        &self.seldom().mailbox
     }
 
-    /// The same, if anybody has asked.
+    /// The same, if anybody may have asked.
     pub(super) fn mailbox_if_any(&self) -> Option<&Arc<Mailbox>> {
-        self.mailbox.get()
+        Some(&self.seldom.get()?.mailbox)
     }
 
     pub(crate) fn set_progress(&self, done: u64, total: u64) {
-        self.done.store(done, Ordering::Relaxed);
-        self.total.store(total, Ordering::Relaxed);
+        let seldom = self.seldom();
+        seldom.done.store(done, Ordering::Relaxed);
+        seldom.total.store(total, Ordering::Relaxed);
     }
 
     pub(crate) fn progress(&self) -> Option<Progress> {
+        let seldom = self.seldom.get()?;
         let progress = Progress {
-            done: self.done.load(Ordering::Relaxed),
-            total: self.total.load(Ordering::Relaxed),
+            done: seldom.done.load(Ordering::Relaxed),
+            total: seldom.total.load(Ordering::Relaxed),
         };
         (progress.total != 0 || progress.done != 0).then_some(progress)
     }

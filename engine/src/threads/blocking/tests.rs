@@ -3,7 +3,7 @@
 use super::*;
 use crate::job::{RawWork, Table};
 use crate::policy::{Adaptive, Class, Route};
-use crate::task::{Cell, Controls, Plan};
+use crate::task::{Cell, Plan};
 
 fn pool(max: usize, idle_timeout: Duration) -> Arc<Blocking> {
     let home = Arc::new(Home::new(Table::default(), None, Vec::new(), Vec::new()));
@@ -13,21 +13,9 @@ fn pool(max: usize, idle_timeout: Duration) -> Arc<Blocking> {
 
 /// A task of the job that returns what it is given, which is the only one here.
 fn task() -> Shared {
-    let core = Core::new(Plan {
-        job: 0,
-        name: "echo",
-        route: Route { placement: Placement::Thread, rule: "it is blocking" },
-        class: Class::of(0, 0),
-        bytes: 0,
-        controls: Controls::default(),
-        no_caller_run: false,
-        blocking: true,
-        is_private: false,
-        needs_host_thread: false,
-        key: None,
-        held: None,
-        retry: None,
-    });
+    let route = Route { placement: Placement::Thread, rule: "it is blocking" };
+    let plan = Plan { blocking: true, ..Plan::new(0, "echo", route, Class::of(0, 0)) };
+    let core = Core::new(plan);
     Arc::new(Cell::<RawWork>::encoded(core, vec![0]))
 }
 
