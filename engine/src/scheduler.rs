@@ -76,7 +76,10 @@ pub(crate) struct Scheduler {
     policy: Mutex<Box<dyn Policy>>,
     jobs: Vec<OnceLock<Box<[Cached; Class::SIZES]>>>,
     crashes: Vec<Crashes>,
-    calibration_asked: AtomicBool,
+    /// A look at what dispatch costs is due.
+    look_is_due: AtomicBool,
+    /// When the next one is, in ns of the clock; `u64::MAX`: under way, or none.
+    next_look_ns: AtomicU64,
     pub(crate) counters: Counters,
     pub(crate) drain: Drain,
 }
@@ -129,7 +132,8 @@ impl Scheduler {
             policy: Mutex::new(policy),
             jobs: names.iter().map(|_| OnceLock::new()).collect(),
             crashes: names.iter().map(|_| Crashes::default()).collect(),
-            calibration_asked: AtomicBool::new(false),
+            look_is_due: AtomicBool::new(true),
+            next_look_ns: AtomicU64::new(u64::MAX),
             counters: Counters::new(names),
             drain: Drain::default(),
         }
@@ -141,10 +145,11 @@ impl Scheduler {
         sizes.get(usize::from(class.size))
     }
 
-    /// True once: nobody has measured yet what dispatch costs.
+    /// True once for each look that is due: whoever asks has to see to it.
+    #[inline]
     pub(crate) fn asks_for_calibration(&self) -> bool {
-        !self.calibration_asked.load(Ordering::Relaxed)
-            && !self.calibration_asked.swap(true, Ordering::Relaxed)
+        self.look_is_due.load(Ordering::Relaxed)
+            && self.look_is_due.swap(false, Ordering::Relaxed)
             && self.with_policy(|policy, _| policy.wants_costs()) == Some(true)
     }
 
@@ -217,6 +222,7 @@ impl Scheduler {
                 .filter(Decision::is_sound)
                 .unwrap_or(Decision::new(Placement::Thread, Why::Start, 1))
         });
+        self.look_if_it_is_time();
         let word = pack(&decision);
         cached.was_asked.store(true, Ordering::Relaxed);
         cached.word.store(word, Ordering::Relaxed);
@@ -240,7 +246,7 @@ impl Scheduler {
     fn replace(&self, why: &str) {
         let old = std::mem::replace(&mut *self.policy.lock(), Box::new(Adaptive::new()));
         // That one wants costs.
-        self.calibration_asked.store(false, Ordering::Relaxed);
+        self.look_is_due.store(true, Ordering::Relaxed);
         let _ = foreign::run(|| drop(old));
         let warn = || tracing::warn!(target: "amphi", "the policy is replaced by Adaptive: {why}");
         let _ = foreign::run(warn);
@@ -335,6 +341,21 @@ impl Scheduler {
         let mut ends = Ends::default();
         ends.add(self, core, settled);
         ends.tell(self);
+    }
+
+    /// The first task decided anew after `time` asks for another look. An engine without tasks never
+    /// looks: it does nothing.
+    pub(crate) fn look_again_after(&self, time: Duration) {
+        let at = clock::now().saturating_add(time);
+        self.next_look_ns.store(clock::as_ns(at), Ordering::Relaxed);
+    }
+
+    fn look_if_it_is_time(&self) {
+        let at = self.next_look_ns.load(Ordering::Relaxed);
+        if at != u64::MAX && at <= clock::as_ns(clock::now()) {
+            self.next_look_ns.store(u64::MAX, Ordering::Relaxed);
+            self.look_is_due.store(true, Ordering::Relaxed);
+        }
     }
 
     /// What handing over costs was measured.

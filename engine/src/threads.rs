@@ -360,6 +360,11 @@ impl Threads {
     pub(crate) fn cores(&self) -> usize {
         self.budget.cores()
     }
+
+    /// No core is at work, for this engine or others that share its budget.
+    pub(crate) fn all_cores_are_free(&self) -> bool {
+        self.budget.free() >= self.budget.cores()
+    }
 }
 
 impl KeyUser for Threads {

@@ -1,9 +1,9 @@
 //! What handing a task over costs here: measured with jobs that do nothing, on a thread of its own,
 //! from the first task on that may go either way.
 //!
-//! Its tasks go before others, and the least of several looks counts: other work can only make them
-//! longer. What takes longer than is plausible was disturbed by that, disturbs it in turn, and is
-//! tried again after a while.
+//! It looks when the engine has no other work, and the least of several looks counts: what others do
+//! can only make them longer. A look that takes longer than is plausible was disturbed by them,
+//! disturbs them in turn, and is tried again with the tasks of a later time.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -24,18 +24,18 @@ const TASKS: usize = 512;
 const FEW: usize = 32;
 /// So many looks are enough that nobody disturbed.
 const QUIET_LOOKS: u32 = 8;
-/// So many are made at most.
-const LOOKS_MAX: u32 = 600;
 /// What is above this is somebody else's work (a slow machine has a tenth of it).
 const PLAUSIBLE: Costs =
     Costs { thread_ns: 3000.0, process_ns: 10_000.0, byte_ns: 2.0, large_byte_ns: 8.0 };
-/// After a look that was disturbed it rests for so many times what that took, within these bounds.
-/// Each look moves a core to a worker and back: without a rest, and with long batches alone, 3000
-/// files of 1 ms beside two busy loops took 4.6 to 5.3 s, with both 0.9 to 1.1, on threads alone 0.8
-/// to 1.6.
+/// It waits so long for a moment when the engine has no work: in one that has, 512 took 60 ms.
+const MOMENT: Duration = Duration::from_millis(20);
+/// After a look that was disturbed there is none for so many times what that took, within these
+/// bounds. Each look moves a core to a worker and back: without a rest, and with long batches alone,
+/// 3000 files of 1 ms beside two busy loops took 4.6 to 5.3 s, with both 0.9 to 1.1, on threads alone
+/// 0.8 to 1.6.
 const REST: u32 = 20;
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const REST_MIN: Duration = Duration::from_millis(100);
+const REST_MAX: Duration = Duration::from_secs(1);
 /// Long enough to be more than noise, short enough for a block of the arena.
 const BYTES: usize = 256 << 10;
 /// Too long for one.
@@ -43,8 +43,16 @@ const LARGE_BYTES: usize = 2 << 20;
 /// The first echo starts a worker; a machine that needs longer is not measured.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What looks have come to so far.
+#[derive(Default)]
+pub(super) struct Calibration {
+    least: Least,
+    quiet_looks: u32,
+    has_told: bool,
+}
+
 impl Shared {
-    /// Starts measuring, unless there is nothing to compare.
+    /// Has a look made, unless there is nothing to compare.
     #[cold]
     pub(super) fn calibrate(&self) {
         if self.processes.is_none() {
@@ -57,36 +65,51 @@ impl Shared {
     }
 }
 
-/// Looks until it has seen enough, and tells the scheduler then; where a look is disturbed, at once as
-/// well, because nothing goes to a worker before. `None`: the engine ends, or no worker can
-/// be had.
+/// Looks until it has seen enough, and tells the scheduler then; or until it is disturbed, when it
+/// tells what is plausible at most, because nothing goes to a worker before it is told anything.
+/// `None`: the engine ends, or no worker can be had.
 fn measure(shared: &Weak<Shared>) -> Option<()> {
     let inputs = Inputs::new();
     // The first one starts a worker.
     take(submit(shared, Placement::Process, &inputs.empty)?)?;
-    let mut least = Least::NONE;
-    let (mut quiet_looks, mut has_told) = (0, false);
-    for look in 1..=LOOKS_MAX {
+    loop {
         let begun = clock::now();
-        let seen = Least::look(shared, &inputs)?;
+        let seen = match wait_until_cores_are_free(shared)? {
+            true => Least::look(shared, &inputs)?,
+            false => Least::default(),
+        };
         let time = clock::now().saturating_sub(begun);
-        least = least.or(&seen);
-        quiet_looks += u32::from(seen.is_plausible());
-        let is_enough = quiet_looks == QUIET_LOOKS;
-        if is_enough || !(has_told || seen.is_plausible()) {
-            let costs = least.costs();
-            tracing::debug!(target: "amphi", ?costs, ?time, look, "dispatch was measured");
-            shared.upgrade()?.scheduler.calibrated(costs);
-            has_told = true;
+        let engine = shared.upgrade()?;
+        let mut calibration = engine.calibration.lock();
+        calibration.least = calibration.least.or(&seen);
+        calibration.quiet_looks += u32::from(seen.is_plausible());
+        let is_enough = calibration.quiet_looks >= QUIET_LOOKS;
+        if is_enough || !(calibration.has_told || seen.is_plausible()) {
+            let costs = calibration.least.costs();
+            tracing::debug!(target: "amphi", ?costs, ?time, "dispatch was measured");
+            engine.scheduler.calibrated(costs);
+            calibration.has_told = true;
         }
         if is_enough {
-            break;
+            return Some(());
         }
         if !seen.is_plausible() {
-            std::thread::park_timeout((REST * time).clamp(PAUSE_MIN, PAUSE_MAX));
+            engine.scheduler.look_again_after((REST * time).clamp(REST_MIN, REST_MAX));
+            return Some(());
         }
     }
-    Some(())
+}
+
+/// False: in this time there was no such moment.
+fn wait_until_cores_are_free(shared: &Weak<Shared>) -> Option<bool> {
+    let until = clock::now().saturating_add(MOMENT);
+    while !shared.upgrade()?.threads.all_cores_are_free() {
+        if clock::now() > until {
+            return Some(false);
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    Some(true)
 }
 
 /// One echo on its way.
@@ -143,6 +166,12 @@ struct Least {
     process: f64,
     long: f64,
     large: f64,
+}
+
+impl Default for Least {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 impl Least {

@@ -69,6 +69,7 @@ impl Shared {
             in_worker: ways.in_worker,
             clocks: Arc::default(),
             audits,
+            calibration: <_>::default(),
             default: ways.default,
             environment: ways.environment,
             payload_bytes_max: ways.payload_bytes_max,

@@ -4,7 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
+
 use super::audit::Audits;
+use super::calibrate::Calibration;
 use super::clocks::{Clocks, OnAlarm};
 use super::options::Options;
 use crate::error::{Clock, Reason, TaskError};
@@ -29,6 +32,7 @@ pub(super) struct Shared {
     pub(super) in_worker: bool,
     pub(super) clocks: Arc<Clocks>,
     pub(super) audits: Audits,
+    pub(super) calibration: Mutex<Calibration>,
     pub(super) default: Placement,
     pub(super) environment: Option<Placement>,
     pub(super) payload_bytes_max: u64,

@@ -23,6 +23,8 @@ impl Engine {
         let shared = &self.shared;
         let (accepted, queued) = (shared.room.accepted(), shared.room.waiting_tasks());
         let ended = shared.scheduler.drain.ended();
+        // A task may end before whoever sent it to a worker has counted it off the queue.
+        let queued = queued.min(accepted.saturating_sub(ended));
         let mut counted = shared.scheduler.counters.snapshot();
         // What calibration runs is nobody's job.
         counted.jobs.retain(|job| job.name != ECHO);
