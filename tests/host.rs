@@ -10,6 +10,8 @@ use amphi::{App, Engine, Error, Placement, Setup};
 mod audit;
 #[path = "host/blobs.rs"]
 mod blobs;
+#[path = "host/copies.rs"]
+mod copies;
 #[path = "host/lines.rs"]
 mod lines;
 #[path = "host/logs.rs"]
@@ -31,6 +33,7 @@ fn app() -> App {
         .include(logs::jobs)
         .include(audit::jobs)
         .include(blobs::jobs)
+        .include(copies::jobs)
 }
 
 /// Returns at once, on a thread for those that do not.
@@ -190,6 +193,7 @@ fn main() {
             }
         }
         "blobs" => blobs::main(&engine),
+        "copies" => copies::main(&engine),
         "starved" => starve(&engine),
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),

@@ -8,11 +8,13 @@ use crate::ctx::Ctx;
 use crate::limits::Limits;
 use crate::policy::Placement;
 
-pub(crate) use self::codec::{decode, decode_owned, encode};
+pub(crate) use self::codec::{decode, decode_owned, encode, encode_whole};
+pub(crate) use self::encoded::Encoded;
 pub(crate) use self::raw::RawWork;
 pub(crate) use self::table::{Entry, Table, panic_message};
 
 mod codec;
+mod encoded;
 mod raw;
 mod size;
 mod table;
@@ -207,9 +209,9 @@ pub(crate) trait Work: Send + 'static {
     fn run(self, cx: &Ctx) -> Result<Self::Output, Self::Error>;
     /// About how many bytes the encoded input has.
     fn size(&self) -> u64;
-    /// Appends the encoded input. Closures never get here: no policy may send them.
-    fn encode(&self, into: &mut Vec<u8>) -> Result<(), postcard::Error>;
-    fn decode_output(bytes: Vec<u8>) -> Result<Self::Output, postcard::Error>;
+    /// Puts the encoded input there. Closures never get here: no policy may send them.
+    fn encode(&self, into: &mut Encoded) -> Result<(), postcard::Error>;
+    fn decode_output(bytes: Encoded) -> Result<Self::Output, postcard::Error>;
     fn decode_error(bytes: &[u8]) -> Result<Self::Error, postcard::Error>;
 }
 
@@ -228,11 +230,11 @@ impl<J: Job> Work for JobWork<J> {
         size::estimate(&self.0)
     }
 
-    fn encode(&self, into: &mut Vec<u8>) -> Result<(), postcard::Error> {
-        encode(&self.0, into)
+    fn encode(&self, into: &mut Encoded) -> Result<(), postcard::Error> {
+        encode_whole(&self.0, into)
     }
 
-    fn decode_output(bytes: Vec<u8>) -> Result<J::Output, postcard::Error> {
+    fn decode_output(bytes: Encoded) -> Result<J::Output, postcard::Error> {
         decode_owned(bytes)
     }
 
@@ -265,11 +267,11 @@ where
         size::estimate(&self.input)
     }
 
-    fn encode(&self, into: &mut Vec<u8>) -> Result<(), postcard::Error> {
-        encode(&self.input, into)
+    fn encode(&self, into: &mut Encoded) -> Result<(), postcard::Error> {
+        encode_whole(&self.input, into)
     }
 
-    fn decode_output(bytes: Vec<u8>) -> Result<O, postcard::Error> {
+    fn decode_output(bytes: Encoded) -> Result<O, postcard::Error> {
         decode_owned(bytes)
     }
 

@@ -86,4 +86,5 @@ pub use crate::task::{Messages, Priority, Progress, Task};
 pub mod __private {
     pub use crate::app::enter;
     pub use crate::scheduler::Overhead;
+    pub use crate::sys::copies::copies;
 }

@@ -43,7 +43,7 @@ pub(crate) fn decode<W: Work>(
     };
     let decoded = catch_unwind(AssertUnwindSafe(|| match kind {
         ReplyKind::Ok | ReplyKind::OkShared => {
-            W::decode_output(bytes).map_err(|error| codec("the output", error))
+            W::decode_output(bytes.into()).map_err(|error| codec("the output", error))
         }
         ReplyKind::Failed => Err(match W::decode_error(&bytes) {
             Ok(error) => TaskError::Failed(error),

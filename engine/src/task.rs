@@ -18,6 +18,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crate::error::TaskError;
+use crate::job::Encoded;
 use crate::policy::Placement;
 use crate::stats::Outcome;
 use crate::sys;
@@ -57,9 +58,9 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     fn with_encoded(&self, show: &mut dyn FnMut(&[u8]));
     /// Takes the encoded input out, for a copy that takes its time; [`put_encoded`](Self::put_encoded)
     /// brings it back. Only for the owner of a claimed task.
-    fn take_encoded(&self) -> Vec<u8>;
+    fn take_encoded(&self) -> Encoded;
     /// The task may be sent once more.
-    fn put_encoded(&self, bytes: Vec<u8>);
+    fn put_encoded(&self, bytes: Encoded);
     /// The memory that its bytes name: of its input, and of its output once that is there.
     fn regions(&self) -> Vec<Arc<crate::blob::Shared>>;
     /// Memory that its output names.

@@ -352,6 +352,22 @@ fn blobs_need_no_descriptors() {
     assert_eq!(run(&mut command), "100 of 100 sums are right\npreloaded\ndone\n");
 }
 
+/// Copies of host and worker, as encoded, written to shared memory, copied out of it, decoded. Of
+/// bytes that are a whole input and output: written and decoded on their way in, written and copied
+/// out on their way back; what is too long for the arena is read instead of decoded. Bytes within a
+/// value are encoded and decoded besides. A blob is never copied.
+#[test]
+fn payloads_are_copied_as_often_as_is_promised() {
+    let said = run(&mut host("copies"));
+    let expected = "bytes of 262144: [[0, 1, 1, 0], [0, 1, 0, 1]]\n\
+                    within of 262144: [[1, 1, 1, 1], [1, 1, 0, 1]]\n\
+                    blob of 262144: [[0, 0, 0, 0], [0, 0, 0, 0]]\n\
+                    bytes of 4194304: [[0, 1, 1, 0], [0, 1, 1, 0]]\n\
+                    within of 4194304: [[1, 1, 1, 1], [1, 1, 1, 1]]\n\
+                    blob of 4194304: [[0, 0, 0, 0], [0, 0, 0, 0]]\ndone\n";
+    assert_eq!(said, expected);
+}
+
 /// A host without a free descriptor cannot take a large output: that is an error, never an output
 /// without its bytes; and it is over when there are descriptors again.
 #[test]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use crate::ctx::Ctx;
-use crate::job::Work;
+use crate::job::{Encoded, Work};
 
 pub(super) struct ClosureWork<F>(pub(super) F);
 
@@ -23,11 +23,11 @@ where
         0
     }
 
-    fn encode(&self, _into: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    fn encode(&self, _into: &mut Encoded) -> Result<(), postcard::Error> {
         Err(postcard::Error::WontImplement)
     }
 
-    fn decode_output(_bytes: Vec<u8>) -> Result<T, postcard::Error> {
+    fn decode_output(_bytes: Encoded) -> Result<T, postcard::Error> {
         Err(postcard::Error::WontImplement)
     }
 

@@ -1,10 +1,14 @@
 //! How inputs and outputs become bytes and back: postcard, and a top-level [`Bytes`] as it is.
 
 use std::any::Any;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::Encoded;
+use crate::sys::copies::{Copied, note_copy};
 
 /// Appends a value's encoding. A top-level [`Bytes`] is its own encoding.
 pub(crate) fn encode<T: Serialize + 'static>(
@@ -18,6 +22,20 @@ pub(crate) fn encode<T: Serialize + 'static>(
     postcard::serialize_with_flavor(value, Appending { bytes: into, single: 0 })
 }
 
+/// The encoding of one value: a top-level [`Bytes`] is not copied.
+pub(crate) fn encode_whole<T: Serialize + 'static>(
+    value: &T,
+    into: &mut Encoded,
+) -> Result<(), postcard::Error> {
+    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Bytes>() {
+        into.put(bytes);
+        return Ok(());
+    }
+    encode(value, into.own())?;
+    note_copy(Copied::Encode, into.len());
+    Ok(())
+}
+
 /// The value that `bytes` encode, all of them.
 pub(crate) fn decode<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, postcard::Error> {
     let mut value = None::<T>;
@@ -26,20 +44,33 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(bytes: &[u8]) -> Result<T, p
     } else {
         value = Some(decode_postcard(bytes)?);
     }
+    note_copy(Copied::Decode, bytes.len());
     Ok(value.expect("both arms fill it"))
 }
 
 /// The same from bytes of one's own: a top-level [`Bytes`] takes the buffer over.
 pub(crate) fn decode_owned<T: DeserializeOwned + 'static>(
-    bytes: Vec<u8>,
+    bytes: Encoded,
 ) -> Result<T, postcard::Error> {
     let mut value = None::<T>;
     if let Some(slot) = (&mut value as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
-        *slot = Some(Bytes::from(bytes));
-    } else {
-        value = Some(decode_postcard(&bytes)?);
+        *slot = Some(match bytes {
+            Encoded::Own(bytes) => Bytes::from(bytes),
+            Encoded::Shared(bytes) => bytes,
+        });
+        return Ok(value.expect("it is that type"));
     }
-    Ok(value.expect("both arms fill it"))
+    decode(&bytes)
+}
+
+/// The same from whatever a worker has.
+pub(super) fn decode_input<T: DeserializeOwned + 'static>(
+    bytes: Cow<'_, [u8]>,
+) -> Result<T, postcard::Error> {
+    match bytes {
+        Cow::Borrowed(bytes) => decode(bytes),
+        Cow::Owned(bytes) => decode_owned(Encoded::Own(bytes)),
+    }
 }
 
 fn decode_postcard<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {

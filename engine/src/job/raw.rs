@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use super::Work;
+use super::{Encoded, Work};
 use crate::ctx::Ctx;
 
 /// Never run as it is: a task of it is made of encoded input, and its reply is handed on.
@@ -21,12 +21,12 @@ impl Work for RawWork {
         match self.0 {}
     }
 
-    fn encode(&self, _into: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    fn encode(&self, _into: &mut Encoded) -> Result<(), postcard::Error> {
         match self.0 {}
     }
 
-    fn decode_output(bytes: Vec<u8>) -> Result<Vec<u8>, postcard::Error> {
-        Ok(bytes)
+    fn decode_output(bytes: Encoded) -> Result<Vec<u8>, postcard::Error> {
+        Ok(bytes.into_vec())
     }
 
     fn decode_error(bytes: &[u8]) -> Result<Vec<u8>, postcard::Error> {

@@ -4,6 +4,7 @@
 //! forkserver compare [`Table::hash`] before the first task.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,15 +15,15 @@ use amphi_protocol::ReplyKind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{decode, encode};
-use super::{Job, Spec};
+use super::codec::{decode_input, encode_whole};
+use super::{Encoded, Job, Spec};
 use crate::blob;
 use crate::ctx::Ctx;
 use crate::keys::Gate;
 
 /// What an encoded task came to: the reply's kind, its bytes in `out`, and what they name left for
 /// [`blob::take_left`].
-type RunEncoded = dyn Fn(&[u8], &Ctx, &mut Vec<u8>) -> ReplyKind + Send + Sync;
+type RunEncoded = dyn Fn(Cow<'_, [u8]>, &Ctx, &mut Encoded) -> ReplyKind + Send + Sync;
 
 /// One registered job.
 pub(crate) struct Entry {
@@ -51,12 +52,17 @@ impl Entry {
 
     /// Decodes, runs and encodes: what a worker does, and a thread does with a task that was
     /// taken back. Panics become replies.
-    pub(crate) fn run_encoded(&self, input: &[u8], cx: &Ctx, out: &mut Vec<u8>) -> ReplyKind {
+    pub(crate) fn run_encoded(
+        &self,
+        input: Cow<'_, [u8]>,
+        cx: &Ctx,
+        out: &mut Encoded,
+    ) -> ReplyKind {
         match catch_unwind(AssertUnwindSafe(|| (self.run_encoded)(input, cx, out))) {
             Ok(kind) => kind,
             Err(panic) => {
                 out.clear();
-                out.extend_from_slice(panic_message(panic).as_bytes());
+                out.own().extend_from_slice(panic_message(panic).as_bytes());
                 ReplyKind::Panicked
             }
         }
@@ -133,12 +139,13 @@ impl Hasher for AsItIs {
 impl Table {
     /// Registers a job type; false where its name is taken.
     pub(crate) fn add_job<J: Job>(&mut self) -> bool {
-        let run = |input: &[u8], cx: &Ctx, out: &mut Vec<u8>| match blob::decoding_input(|| {
-            decode::<J>(input)
-        }) {
-            Ok(job) => reply(job.run(cx), cx, out),
-            Err(error) => codec_reply("the job's input", J::name(), error, out),
-        };
+        let run =
+            |input: Cow<'_, [u8]>, cx: &Ctx, out: &mut Encoded| match blob::decoding_input(|| {
+                decode_input::<J>(input)
+            }) {
+                Ok(job) => reply(job.run(cx), cx, out),
+                Err(error) => codec_reply("the job's input", J::name(), error, out),
+            };
         self.add(TypeId::of::<J>(), J::name(), J::spec(), Box::new(run))
     }
 
@@ -152,9 +159,9 @@ impl Table {
     {
         const { assert!(size_of::<F>() == 0, "register the function itself, not a pointer to it") };
         let run =
-            move |input: &[u8], cx: &Ctx, out: &mut Vec<u8>| match blob::decoding_input(|| {
-                decode::<I>(input)
-            }) {
+            move |input: Cow<'_, [u8]>, cx: &Ctx, out: &mut Encoded| match blob::decoding_input(
+                || decode_input::<I>(input),
+            ) {
                 Ok(input) => reply(function(input), cx, out),
                 Err(error) => codec_reply("the function's input", name, error, out),
             };
@@ -229,16 +236,16 @@ pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
 fn reply<O: Serialize + 'static, E: Serialize + 'static>(
     result: Result<O, E>,
     cx: &Ctx,
-    out: &mut Vec<u8>,
+    out: &mut Encoded,
 ) -> ReplyKind {
     let (kind, encoded) = match &result {
         Ok(output) => {
-            let (encoded, regions) = blob::collecting(|| encode(output, out));
+            let (encoded, regions) = blob::collecting(|| encode_whole(output, out));
             blob::leave(regions);
             (ReplyKind::Ok, encoded)
         }
         Err(_) if cx.saw_cancel() => return ReplyKind::CancelledSeen,
-        Err(error) => (ReplyKind::Failed, encode(error, out)),
+        Err(error) => (ReplyKind::Failed, encode_whole(error, out)),
     };
     match encoded {
         Ok(()) => kind,
@@ -246,11 +253,11 @@ fn reply<O: Serialize + 'static, E: Serialize + 'static>(
     }
 }
 
-fn codec_reply(what: &str, name: &str, error: postcard::Error, out: &mut Vec<u8>) -> ReplyKind {
+fn codec_reply(what: &str, name: &str, error: postcard::Error, out: &mut Encoded) -> ReplyKind {
     out.clear();
     let space = if name.is_empty() { "" } else { " of " };
     let missing = blob::take_missing();
     let text = format!("{what}{space}{name} could not be coded: {error}{missing}");
-    out.extend_from_slice(text.as_bytes());
+    out.own().extend_from_slice(text.as_bytes());
     ReplyKind::Codec
 }

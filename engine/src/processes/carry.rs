@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use amphi_protocol::{CARRIED_BYTES_MAX, Carried};
 
+use crate::job::Encoded;
 use crate::sys::memory::{read_sealed, sealed_memfd};
 
 /// How `bytes` are carried, and the descriptor that goes along.
-pub(super) fn pack(bytes: Vec<u8>) -> io::Result<(Carried, Option<OwnedFd>)> {
+pub(super) fn pack(bytes: Encoded) -> io::Result<(Carried, Option<OwnedFd>)> {
     if bytes.len() <= CARRIED_BYTES_MAX {
-        return Ok((Carried::Here(bytes), None));
+        return Ok((Carried::Here(bytes.into_vec()), None));
     }
     let fd = sealed_memfd("amphi-child", &bytes)?;
     Ok((Carried::Memfd { len: bytes.len() as u64 }, Some(fd)))

@@ -74,7 +74,7 @@ impl Answer for Return {
             drop(gone);
         }
         let packed = match outcome {
-            Ok((kind, bytes)) => pack(bytes)
+            Ok((kind, bytes)) => pack(bytes.into())
                 .map(|(output, fd)| {
                     let kind = u8::try_from(kind.number()).expect("few kinds");
                     (ChildOutcome::Reply { kind, output }, fd)

@@ -22,6 +22,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::copies::{Copied, note_copy};
+
 /// How a segment is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -101,6 +103,7 @@ impl Segment {
         // SAFETY: both ranges must be valid and apart — `bytes` is private memory, the block was
         // checked and is mapped writable.
         unsafe { copy_shared(bytes.as_ptr(), to, bytes.len()) };
+        note_copy(Copied::Write, bytes.len());
     }
 
     /// Copies a block out, reading each byte once.
@@ -117,6 +120,7 @@ impl Segment {
         unsafe { copy_shared(from, bytes.as_mut_ptr(), len) };
         // SAFETY: the first `len` bytes must be initialised — the copy above did.
         unsafe { bytes.set_len(len) };
+        note_copy(Copied::CopyOut, len);
         bytes
     }
 
@@ -237,6 +241,7 @@ fn try_sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
         }
     }
     fcntl_add_seals(&fd, PAYLOAD_SEALS | SealFlags::SEAL)?;
+    note_copy(Copied::Write, bytes.len());
     Ok(fd)
 }
 
@@ -260,6 +265,7 @@ pub(crate) fn read_sealed(fd: BorrowedFd<'_>, len: u64) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error.into()),
         }
     }
+    note_copy(Copied::CopyOut, size);
     Ok(bytes)
 }
 

@@ -24,6 +24,7 @@ mod alone;
 
 pub(crate) mod borrow;
 pub(crate) mod clock;
+pub(crate) mod copies;
 mod entry;
 
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! The typed part of a task: its input until it runs, its outcome until it is taken.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::{AnyTask, Core, Ended, Inherited, Settled, TypedTask, Waiter};
 use crate::blob::{self, collecting_input, knowing};
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
-use crate::job::{Work, panic_message};
+use crate::job::{Encoded, Work, panic_message};
 use crate::keys::Held;
 use crate::outcome::{self, Failure};
 use crate::stats::Outcome;
@@ -45,7 +46,7 @@ enum Body<W: Work> {
     /// The input as it was given.
     Ready(W),
     /// The input as bytes: the task is bound for a process, or may be tried more than once.
-    Encoded(Vec<u8>),
+    Encoded(Encoded),
     /// A thread is running it, or whoever dispatches it copies its input.
     Away,
     /// A worker's reply, not decoded yet: that happens on the caller's thread.
@@ -85,8 +86,11 @@ impl<W: Work> Cell<W> {
     /// A task of which only the encoded input is there.
     pub(crate) fn encoded(core: Core, bytes: Vec<u8>) -> Self {
         core.set_input_bytes(bytes.len() as u64);
-        let inner =
-            Mutex::new(Inner { body: Body::Encoded(bytes), waiter: None, regions: Vec::new() });
+        let inner = Mutex::new(Inner {
+            body: Body::Encoded(bytes.into()),
+            waiter: None,
+            regions: Vec::new(),
+        });
         Self { core, retry_if: None, inner }
     }
 
@@ -229,12 +233,13 @@ impl<W: Work> AnyTask for Cell<W> {
             Body::Encoded(bytes) => {
                 let entry =
                     cx.home().table.entry(self.core.plan.job).expect("encoded, so registered");
-                let mut out = Vec::new();
+                let mut out = Encoded::new();
                 let known = self.regions();
-                let kind = knowing(&known, || entry.run_encoded(&bytes, cx, &mut out));
+                let kind =
+                    knowing(&known, || entry.run_encoded(Cow::Borrowed(&bytes), cx, &mut out));
                 blob::take_left().into_iter().for_each(|region| self.add_region(region));
                 self.put_encoded(bytes); // for one more try
-                (self.settle(Body::Replied(kind, out)), true)
+                (self.settle(Body::Replied(kind, out.into_vec())), true)
             }
             _ => unreachable!("it was looked at above"),
         }
@@ -247,7 +252,7 @@ impl<W: Work> AnyTask for Cell<W> {
             Body::Encoded(bytes) => return Ok(bytes.len() as u64),
             _ => return Err(Failure::Cancelled), // it is settled already
         };
-        let mut bytes = Vec::with_capacity(INPUT_BYTES_USUAL);
+        let mut bytes = Encoded::with_capacity(INPUT_BYTES_USUAL);
         // What is long, or not known to be short, is worth two looks at the clock.
         let begun = (self.core.input_bytes() >= TIMED_BYTES).then(clock::now);
         // Serialize is user code: a panic there is an outcome, too.
@@ -286,18 +291,18 @@ impl<W: Work> AnyTask for Cell<W> {
         }
     }
 
-    fn take_encoded(&self) -> Vec<u8> {
+    fn take_encoded(&self) -> Encoded {
         let mut inner = self.inner.lock();
         match std::mem::replace(&mut inner.body, Body::Away) {
             Body::Encoded(bytes) => bytes,
             other => {
                 inner.body = other;
-                Vec::new()
+                Encoded::new()
             }
         }
     }
 
-    fn put_encoded(&self, bytes: Vec<u8>) {
+    fn put_encoded(&self, bytes: Encoded) {
         let mut inner = self.inner.lock();
         if matches!(inner.body, Body::Away) {
             inner.body = Body::Encoded(bytes);

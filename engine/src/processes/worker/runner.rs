@@ -1,5 +1,6 @@
 //! The job thread of a worker: claim, run, reply, and say when a bell is owed.
 
+use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::blob;
 use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::home::Home;
+use crate::job::Encoded;
 use crate::policy::Placement;
 use crate::sys::clock;
 use crate::sys::doorbell::Bell;
@@ -124,7 +126,7 @@ impl Runner {
         }
         let mut cx = Ctx::new(Arc::clone(&self.home), Placement::Process);
         cx.begin(Arc::clone(&signals) as _);
-        let mut out = Vec::new();
+        let mut out = Encoded::new();
         let budget = Arc::clone(self.home.budget.get_or_init(|| Arc::new(Budget::new(1))));
         loop {
             let claimed = self.next();
@@ -210,7 +212,7 @@ impl Runner {
         }
     }
 
-    fn run_task(&mut self, claimed: &Claimed, cx: &Ctx, out: &mut Vec<u8>) {
+    fn run_task(&mut self, claimed: &Claimed, cx: &Ctx, out: &mut Encoded) {
         let job = claimed.job as usize;
         if self.owed && !self.may_owe_through(job, 1) {
             self.pay();
@@ -224,13 +226,15 @@ impl Runner {
         let kind = match home.table.entry(claimed.job) {
             None => unknown_job(out),
             Some(entry) => match claimed.input {
-                ClaimedInput::Inline(bytes) => entry.run_encoded(&bytes, cx, out),
+                ClaimedInput::Inline(bytes) => entry.run_encoded(Cow::Borrowed(&bytes), cx, out),
                 ClaimedInput::Block { offset, len } => {
                     let (offset, len) = (offset as usize, len as usize);
-                    lane.request.with_block(offset, len, |bytes| entry.run_encoded(bytes, cx, out))
+                    lane.request.with_block(offset, len, |bytes| {
+                        entry.run_encoded(Cow::Borrowed(bytes), cx, out)
+                    })
                 }
                 ClaimedInput::Memfd { len } => match self.payloads.take(claimed.seq, len) {
-                    Some(bytes) => entry.run_encoded(&bytes, cx, out),
+                    Some(bytes) => entry.run_encoded(Cow::Owned(bytes), cx, out),
                     None => process::exit_now(2),
                 },
             },
@@ -243,14 +247,17 @@ impl Runner {
         let kind = self.send_blobs(claimed.seq, kind, out);
         self.reply(claimed, kind, out, run_ns);
         self.look_at_growth(ended);
+        if let Encoded::Shared(_) = out {
+            out.clear(); // what the job returned is not kept until the next task
+        }
         if out.capacity() > 1 << 20 {
             // A worker does not keep the memory of its largest output.
-            *out = Vec::new();
+            *out = Encoded::new();
         }
     }
 
     /// Sends the memory that the output names, ahead of it.
-    fn send_blobs(&self, key: u64, kind: ReplyKind, out: &mut Vec<u8>) -> ReplyKind {
+    fn send_blobs(&self, key: u64, kind: ReplyKind, out: &mut Encoded) -> ReplyKind {
         let regions = blob::take_left();
         if regions.is_empty() || kind != ReplyKind::Ok {
             return kind;
@@ -260,7 +267,7 @@ impl Runner {
             Ok(false) => ReplyKind::Ok,
             Err(error) => {
                 out.clear();
-                out.extend_from_slice(
+                out.own().extend_from_slice(
                     format!(
                         "a blob of the output could not be sent: {error}; see to more descriptors or \
                          memory for the workers, or return Bytes"
@@ -364,7 +371,7 @@ impl Runner {
     }
 }
 
-fn unknown_job(out: &mut Vec<u8>) -> ReplyKind {
-    out.extend_from_slice(b"the worker does not know this job");
+fn unknown_job(out: &mut Encoded) -> ReplyKind {
+    out.own().extend_from_slice(b"the worker does not know this job");
     ReplyKind::Codec
 }

@@ -17,6 +17,7 @@ use amphi_protocol::{Ask, ChildOutcome, FromWorker, ReplyKind, encode};
 use parking_lot::Mutex;
 
 use crate::error::{Reason, TaskError};
+use crate::job::Encoded;
 use crate::outcome::{Failure, failure_from_bytes};
 use crate::policy::Placement;
 use crate::processes::carry::{pack, unpack};
@@ -143,7 +144,7 @@ impl ProcessSide for Uplink {
         let bytes = task.take_encoded();
         let again = core.plan.retry.is_some().then(|| bytes.clone());
         let packed = pack(bytes);
-        task.put_encoded(again.unwrap_or_default());
+        task.put_encoded(again.unwrap_or(Encoded::new()));
         let (input, fd) = match packed {
             Ok(packed) => packed,
             Err(error) => {

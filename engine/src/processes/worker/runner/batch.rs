@@ -4,6 +4,7 @@
 //! The clock is looked at once between two tasks, so that each has its own run time. What holds for
 //! one task of a lane holds for each: its own signals, key of its records, processor time, panic.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use amphi_protocol::{Batch, Claimed, ClaimedInput, Grant, Pieces, Put, key_of};
@@ -11,6 +12,7 @@ use amphi_protocol::{Batch, Claimed, ClaimedInput, Grant, Pieces, Put, key_of};
 use super::super::signals::LaneSignals;
 use super::{Runner, unknown_job};
 use crate::ctx::Ctx;
+use crate::job::Encoded;
 use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::rlimit;
@@ -22,7 +24,7 @@ impl Runner {
         claimed: &Claimed,
         signals: &LaneSignals,
         cx: &mut Ctx,
-        out: &mut Vec<u8>,
+        out: &mut Encoded,
     ) {
         let lane = Arc::clone(&self.lane);
         let Ok(Some(batch)) = self.end.batch(lane.rsp(), claimed) else { process::exit_now(2) };
@@ -47,7 +49,7 @@ impl Runner {
         claimed: &Claimed,
         mut batch: Batch,
         inputs: &[u8],
-        (signals, cx, out): (&LaneSignals, &mut Ctx, &mut Vec<u8>),
+        (signals, cx, out): (&LaneSignals, &mut Ctx, &mut Encoded),
     ) {
         let lane = Arc::clone(&self.lane);
         let home = Arc::clone(&self.home);
@@ -70,7 +72,7 @@ impl Runner {
             }
             let kind = match entry {
                 None => unknown_job(out),
-                Some(entry) => entry.run_encoded(piece.bytes, cx, out),
+                Some(entry) => entry.run_encoded(Cow::Borrowed(piece.bytes), cx, out),
             };
             let ended = clock::now();
             let ran = ended.saturating_sub(begun);
