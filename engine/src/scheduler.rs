@@ -25,9 +25,7 @@ use self::drain::Drain;
 pub(crate) use self::ends::Ends;
 pub(crate) use self::foreign::assert_outside;
 pub use self::probe::Overhead;
-use crate::policy::{
-    Adaptive, Class, Costs, Decision, Estimate, Event, Placement, Policy, Ran, Why,
-};
+use crate::policy::{Adaptive, Class, Decision, Estimate, Event, Placement, Policy, Ran, Why};
 use crate::stats::{Counters, Stage};
 use crate::sys::clock;
 use crate::task::{Core, Settled};
@@ -36,6 +34,7 @@ mod crashes;
 mod drain;
 mod ends;
 mod foreign;
+mod looks;
 mod probe;
 
 /// Tasks shorter than this are not measured each.
@@ -143,14 +142,6 @@ impl Scheduler {
         let sizes = self.jobs.get(class.job as usize)?;
         let sizes = sizes.get_or_init(|| Box::new(std::array::from_fn(|_| Cached::default())));
         sizes.get(usize::from(class.size))
-    }
-
-    /// True once for each look that is due: whoever asks has to see to it.
-    #[inline]
-    pub(crate) fn asks_for_calibration(&self) -> bool {
-        self.look_is_due.load(Ordering::Relaxed)
-            && self.look_is_due.swap(false, Ordering::Relaxed)
-            && self.with_policy(|policy, _| policy.wants_costs()) == Some(true)
     }
 
     /// Where tasks of the class go now, probes aside: for the choice of a queue. Uses nothing up.
@@ -341,30 +332,6 @@ impl Scheduler {
         let mut ends = Ends::default();
         ends.add(self, core, settled);
         ends.tell(self);
-    }
-
-    /// The first task decided anew after `time` asks for another look. An engine without tasks never
-    /// looks: it does nothing.
-    pub(crate) fn look_again_after(&self, time: Duration) {
-        let at = clock::now().saturating_add(time);
-        self.next_look_ns.store(clock::as_ns(at), Ordering::Relaxed);
-    }
-
-    fn look_if_it_is_time(&self) {
-        let at = self.next_look_ns.load(Ordering::Relaxed);
-        if at != u64::MAX && at <= clock::as_ns(clock::now()) {
-            self.next_look_ns.store(u64::MAX, Ordering::Relaxed);
-            self.look_is_due.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// What handing over costs was measured.
-    pub(crate) fn calibrated(&self, costs: Costs) {
-        let event = Event::Calibrated(costs);
-        self.with_policy(|policy, now| policy.observe(&event, now));
-        for cached in self.jobs.iter().filter_map(OnceLock::get).flat_map(|sizes| sizes.iter()) {
-            cached.make_void();
-        }
     }
 
     /// The job has ended a worker.

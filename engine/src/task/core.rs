@@ -9,14 +9,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::child::Child;
-use super::controls::{Asked, Priority};
+use super::controls::Priority;
 use super::mail::Mailbox;
 use super::measure::Measure;
-use super::retry::Retry;
-use super::{AnyTask, Progress, Settled, Witness};
+use super::{AnyTask, Plan, Progress, Settled, Witness};
 use crate::error::Clock;
-use crate::keys::{Gate, Held};
-use crate::policy::{Class, Placement, Route, Why};
+use crate::policy::{Placement, Why};
 
 /// The way from a task to its engine, so that a handle needs no more than this.
 pub(crate) trait Port: Send + Sync {
@@ -65,47 +63,6 @@ pub(crate) const NO_SEAT: u32 = u32::MAX;
 const WAITING: u8 = 0;
 const RUNNING: u8 = 1;
 const SETTLED: u8 = 2;
-
-/// What is settled when a task is submitted.
-pub(crate) struct Plan {
-    pub(crate) job: u32,
-    pub(crate) name: &'static str,
-    pub(crate) route: Route,
-    pub(crate) class: Class,
-    pub(crate) bytes: u64,
-    pub(crate) controls: Asked,
-    pub(crate) no_caller_run: bool,
-    pub(crate) blocking: bool,
-    /// One of the engine's own, which nobody counts.
-    pub(crate) is_private: bool,
-    /// In a worker: it needs a thread of the host.
-    pub(crate) needs_host_thread: bool,
-    pub(crate) key: Option<Arc<Gate>>,
-    /// Keys that are held by the tasks it was submitted from.
-    pub(crate) held: Option<Arc<Held>>,
-    pub(crate) retry: Option<Arc<Retry>>,
-}
-
-impl Plan {
-    /// One that needs and asks for nothing more.
-    pub(crate) fn new(job: u32, name: &'static str, route: Route, class: Class) -> Self {
-        Self {
-            job,
-            name,
-            route,
-            class,
-            bytes: 0,
-            controls: Asked::default(),
-            no_caller_run: false,
-            blocking: false,
-            is_private: false,
-            needs_host_thread: false,
-            key: None,
-            held: None,
-            retry: None,
-        }
-    }
-}
 
 /// What few tasks have.
 #[derive(Default)]
