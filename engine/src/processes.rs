@@ -18,6 +18,7 @@ mod blobs;
 mod carry;
 mod children;
 mod control;
+mod crowd;
 mod deaths;
 mod dispatch;
 pub(crate) mod forkserver;

@@ -1,6 +1,7 @@
 //! Waiting for a task in a lane: look at it for as long as a wake-up would cost, then sleep.
 //!
-//! One waiter of an engine spins at a time, and only where that has paid lately. While it does,
+//! One waiter of an engine spins at a time, and only where that has paid lately and a core is idle
+//! (`crowd.rs`). While it does,
 //! the lane is disarmed: the worker rings no bell, the waiter takes the reply itself and no
 //! syscall is made by either side. Whoever leaves arms the lane again and polls once more
 //! (`protocol/README.md`, worker → host, H1–H3).
@@ -12,6 +13,7 @@ use std::time::Duration;
 use amphi_protocol::looks_done;
 
 use super::After;
+use super::crowd::{YIELD_ROUNDS, crowded, yields_late};
 use super::pool::Processes;
 use super::seat::Lane;
 use crate::sys::clock;
@@ -24,6 +26,20 @@ const SERVICE_MAX: Duration = Duration::from_micros(100);
 /// The most waits that are not to spin after fruitless ones.
 const PENALTY_MAX: u32 = 256;
 
+/// What became of looking.
+enum Spun {
+    Settled,
+    InVain,
+    /// Others ran for a time slice meanwhile.
+    Late,
+}
+
+impl Spun {
+    fn of(core: &Core) -> Self {
+        if core.is_settled() { Self::Settled } else { Self::InVain }
+    }
+}
+
 impl Processes {
     /// The caller will block for `task`: take its reply without sleeping, if it comes soon.
     pub(crate) fn help(&self, core: &Core) {
@@ -34,16 +50,17 @@ impl Processes {
         if self.spinner.swap(true, Ordering::Acquire) {
             return;
         }
-        let fruitful = self.spin(core);
+        let spun = self.spin(core);
         // Release pairs with the Acquire swap above.
         self.spinner.store(false, Ordering::Release);
-        if fruitful {
-            self.spin_penalty.store(1, Ordering::Relaxed);
-        } else {
-            let penalty = self.spin_penalty.load(Ordering::Relaxed);
-            self.spin_skip.store(penalty, Ordering::Relaxed);
-            self.spin_penalty.store((2 * penalty).min(PENALTY_MAX), Ordering::Relaxed);
-        }
+        let penalty = self.spin_penalty.load(Ordering::Relaxed);
+        let (skip, next) = match spun {
+            Spun::Settled => (0, 1),
+            Spun::InVain => (penalty, (2 * penalty).min(PENALTY_MAX)),
+            Spun::Late => crowded(penalty),
+        };
+        self.spin_skip.store(skip, Ordering::Relaxed);
+        self.spin_penalty.store(next, Ordering::Relaxed);
     }
 
     fn may_spin(&self, core: &Core) -> bool {
@@ -58,18 +75,16 @@ impl Processes {
             .is_none_or(|ns| Duration::from_nanos(ns) < SERVICE_MAX)
     }
 
-    /// True: the task was settled meanwhile.
-    fn spin(&self, core: &Core) -> bool {
-        let Some((index, _)) = core.seat() else { return core.is_settled() };
+    fn spin(&self, core: &Core) -> Spun {
+        let Some((index, _)) = core.seat() else { return Spun::of(core) };
         let Some((lane, mut oldest)) = self.enter_poll(index, core) else {
-            return core.is_settled();
+            return Spun::of(core);
         };
-        if core.woke_a_worker() {
-            std::thread::yield_now();
-        }
+        // The worker may be waiting for this very core.
+        let mut late = core.woke_a_worker() && yields_late();
         let mut rounds = 0_u32;
         let mut until = Duration::ZERO;
-        while !core.is_settled() {
+        while !late && !core.is_settled() {
             if oldest.is_some_and(|seq| looks_done(lane.rsp(), seq)) {
                 match self.poll_once(index, &lane) {
                     Some(next) => oldest = next,
@@ -85,12 +100,14 @@ impl Processes {
                 } else if now > until {
                     break;
                 }
-                std::thread::yield_now();
+            }
+            if rounds.is_multiple_of(YIELD_ROUNDS) {
+                late = yields_late();
             }
             std::hint::spin_loop();
         }
         self.leave_poll(index, &lane);
-        core.is_settled()
+        if late { Spun::Late } else { Spun::of(core) }
     }
 
     /// Disarms the lane. `None`: there is nothing to look at any more.

@@ -21,6 +21,7 @@ use crate::ctx::Ctx;
 use crate::home::Home;
 use crate::job::Encoded;
 use crate::policy::Placement;
+use crate::processes::crowd::{YIELD_ROUNDS, crowded, yields_late};
 use crate::sys::clock;
 use crate::sys::doorbell::Bell;
 use crate::sys::memory::sealed_memfd;
@@ -150,11 +151,11 @@ impl Runner {
 
     /// The next task: looks for a while, then sleeps.
     fn next(&mut self) -> Claimed {
-        let mut rounds = 0;
+        let (mut rounds, mut late) = (0, false);
         loop {
             match self.end.next(self.lane.req(), self.lane.rsp()) {
                 Ok(Some(claimed)) => {
-                    if rounds > 0 {
+                    if rounds > 0 && !late {
                         self.spin_penalty = 1;
                     }
                     return claimed;
@@ -172,8 +173,10 @@ impl Runner {
             }
             rounds += 1;
             if rounds < SPIN_ROUNDS && self.spin_skip == 0 {
-                if rounds % 64 == 0 || std::mem::take(&mut self.woken) {
-                    std::thread::yield_now();
+                let yields = rounds % YIELD_ROUNDS == 0 || std::mem::take(&mut self.woken);
+                late = yields && yields_late();
+                if late {
+                    (self.spin_skip, self.spin_penalty) = crowded(self.spin_penalty);
                 }
                 std::hint::spin_loop();
                 continue;
