@@ -62,7 +62,8 @@ fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
 fn filled(placement: Placement) -> (Engine, amphi::Task<(), Error>, amphi::Task<u64, Error>) {
     let engine = app().engine().place(placement).cores(1).queue(1).start().unwrap();
     let running = engine.try_submit(UntilCancelled).unwrap();
-    eventually("the job to run", || running.progress().is_some());
+    // Whoever sent it to a worker counts it off the queue a moment after.
+    eventually("the job to run", || running.progress().is_some() && engine.queued() == 0);
     let filler = engine.try_submit(Double(0)).unwrap();
     (engine, running, filler)
 }
