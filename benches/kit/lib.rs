@@ -1,5 +1,6 @@
-//! What every bench of this house shares: flags, rounds, statistics, CPU time, the table and the
-//! JSON file. A bench measures and fills a [`Tally`]; everything printed is computed from it.
+//! What every bench of this house shares: flags, rounds, statistics, CPU time, peers in other
+//! languages, the table and the JSON file. A bench measures and fills a [`Tally`]; everything
+//! printed is computed from it.
 //!
 //! # Rules
 //! 1. Systems are measured **interleaved**: one slice of each in a round, many rounds in one run.
@@ -10,12 +11,14 @@ pub mod cpu;
 pub mod json;
 pub mod machine;
 pub mod options;
+pub mod runtime;
 pub mod stats;
 pub mod table;
 pub mod tally;
 
 pub use self::json::Row;
 pub use self::options::Options;
+pub use self::runtime::{Runtime, Script};
 pub use self::stats::Spread;
 pub use self::table::Table;
 pub use self::tally::Tally;
