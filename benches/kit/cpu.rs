@@ -91,7 +91,7 @@ fn clock_of(pid: i32) -> Option<Duration> {
 }
 
 /// The children of all threads of a process.
-fn children(pid: i32) -> Vec<i32> {
+pub(crate) fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     threads
         .flatten()

@@ -1,5 +1,5 @@
-//! What every bench of this house shares: flags, rounds, statistics, CPU time, peers in other
-//! languages, the table and the JSON file. A bench measures and fills a [`Tally`]; everything
+//! What every bench of this house shares: flags, rounds, statistics, CPU time, memory, peers in
+//! other languages, the table and the JSON file. A bench measures and fills a [`Tally`]; everything
 //! printed is computed from it.
 //!
 //! # Rules
@@ -10,6 +10,7 @@
 pub mod cpu;
 pub mod json;
 pub mod machine;
+pub mod memory;
 pub mod options;
 pub mod runtime;
 pub mod stats;
@@ -17,6 +18,7 @@ pub mod table;
 pub mod tally;
 
 pub use self::json::Row;
+pub use self::memory::Memory;
 pub use self::options::Options;
 pub use self::runtime::{Runtime, Script};
 pub use self::stats::Spread;

@@ -1,0 +1,164 @@
+//! `memory`: what each further worker costs, what it gives back after a burst, and what a model
+//! that was loaded before the fork costs it; beside threads, and beside Node.
+//!
+//! `cargo bench -p amphi-benches --bench memory [-- --quick]`
+//!
+//! Every configuration is a fresh host process: this binary again ([`host`]), or Node. The figures
+//! are read from outside, from the host and everything that it started. See `benches/README.md`.
+
+use std::error::Error;
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use amphi_benches::machine::{self, Neighbours};
+use amphi_benches::runtime::{self, Runtime};
+use amphi_benches::{Options, Row, Tally, json as file};
+use serde_json::{Map, Value, json};
+
+use self::burst::Burst;
+use self::systems::Systems;
+
+mod burst;
+mod host;
+mod jobs;
+mod reach;
+mod report;
+mod scale;
+mod systems;
+
+amphi::app!(jobs::app);
+
+const BENCH: &str = "memory";
+
+/// Nothing is waited for longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tasks that every worker has run before it is looked at again.
+const TASKS: usize = 200;
+
+/// How much is done.
+#[derive(Debug, Clone)]
+struct Plan {
+    quick: bool,
+    rounds: usize,
+    /// Numbers of workers.
+    counts: Vec<usize>,
+    /// Workers that have a burst.
+    burst_workers: usize,
+}
+
+impl Plan {
+    fn of(options: &Options) -> Self {
+        let counts = if options.quick { vec![1, 2, 4] } else { vec![1, 2, 4, 8, 16] };
+        Self {
+            quick: options.quick,
+            rounds: options.rounds.unwrap_or(if options.quick { 1 } else { 5 }),
+            counts,
+            burst_workers: if options.quick { 2 } else { 4 },
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = host::take_over() {
+        return code;
+    }
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(name) = ["AMPHI_PLACE", "AMPHI_CORES"].into_iter().find(|name| is_set(name)) {
+        eprintln!("{name} is set and would change all configurations; unset it");
+        return ExitCode::from(2);
+    }
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{BENCH} bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let plan = Plan::of(options);
+    let mut machine = machine::describe();
+    let systems = Systems::found(options)?;
+    let neighbours = Neighbours::watch();
+    let tally = measure(&systems, &plan, options)?;
+    note_run(&mut machine, &plan, neighbours.busy_cores());
+
+    let mut rows = tally.rows(BENCH);
+    rows.extend(reach::rows(&tally, &plan));
+    rows.push(Row::machine(BENCH, machine.clone()));
+    let written = file::write(BENCH, &rows)?;
+    if options.json_only {
+        print!("{}", file::text(&rows));
+    } else {
+        report::print(&tally, &systems, &plan, &machine);
+        reach::print(&tally, &plan);
+    }
+    eprintln!("rows: {}", written.display());
+    Ok(())
+}
+
+/// All rounds: each configuration once a round, in an order that turns.
+fn measure(systems: &Systems, plan: &Plan, options: &Options) -> Result<Tally, Box<dyn Error>> {
+    let mut tally = Tally::new();
+    let count = systems.present.len();
+    let show = |round: usize, what: &str| {
+        if stderr().is_terminal() {
+            eprint!("\r\x1b[Kround {} of {}: {what} ", round + 1, plan.rounds);
+        }
+    };
+    let mut bursts = Burst::ALL.to_vec();
+    bursts.retain(|burst| options.wants_case(burst.name()));
+    if !bursts.is_empty()
+        && let Err(reason) = burst::fits(plan.burst_workers)
+    {
+        eprintln!("bursts are left out: {reason}");
+        bursts.clear();
+    }
+    for round in 0..plan.rounds {
+        let turns = || (0..count).map(|turn| &systems.present[(turn + round) % count]);
+        if options.wants_case(scale::CASE) {
+            for &workers in &plan.counts {
+                for system in turns() {
+                    show(round, &format!("{} × {workers}", system.name));
+                    scale::measure(system, workers, round, &mut tally)
+                        .map_err(|error| format!("{} × {workers}: {error}", system.name))?;
+                }
+            }
+            turns().for_each(|system| scale::slopes(system, &plan.counts, round, &mut tally));
+        }
+        for burst in bursts.iter().copied() {
+            for system in turns() {
+                show(round, &format!("{}, {}", system.name, burst.name()));
+                burst::measure(system, burst, plan.burst_workers, round, &mut tally)
+                    .map_err(|error| format!("{}, {}: {error}", system.name, burst.name()))?;
+            }
+        }
+    }
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    Ok(tally)
+}
+
+/// What the machine row says about this run.
+fn note_run(machine: &mut Map<String, Value>, plan: &Plan, busy: Option<f64>) {
+    machine.insert("busy_cores_of_others".to_owned(), json!(busy));
+    machine.insert("quick".to_owned(), json!(plan.quick));
+    machine.insert("rounds".to_owned(), json!(plan.rounds));
+    machine.insert("burst_workers".to_owned(), json!(plan.burst_workers));
+    machine.insert("tasks_a_worker".to_owned(), json!(TASKS));
+    machine.insert(Runtime::Node.name().to_owned(), json!(runtime::version(Runtime::Node)));
+}
