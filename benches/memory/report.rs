@@ -160,8 +160,12 @@ pub(crate) fn kib(kib: f64) -> String {
 fn headline(machine: &Map<String, Value>, plan: &Plan) -> String {
     let field = |key: &str| match machine.get(key) {
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "?".to_owned(),
         Some(value) => value.to_string(),
+        None => "?".to_owned(),
+    };
+    let runtime = |name: &str| match machine.get(name) {
+        Some(Value::String(version)) => version.clone(),
+        _ => format!("no {name}"),
     };
     let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
     format!(
@@ -173,7 +177,7 @@ fn headline(machine: &Map<String, Value>, plan: &Plan) -> String {
         field("commit"),
         plan.rounds,
         if plan.quick { " (--quick)" } else { "" },
-        field("node"),
+        runtime("node"),
         others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
         if others.is_some_and(|cores| cores > NOISE) { " (not a quiet machine)" } else { "" },
     )

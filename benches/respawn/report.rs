@@ -26,13 +26,16 @@ pub(crate) fn print(
             }
         }
     }
-    for (name, reason) in absent {
-        table.push([name, "not measured", reason]);
+    for (name, _) in absent {
+        table.push([name, "NOT MEASURED, see below"]);
     }
     print!(
         "\nA p50 is the median over rounds of each round's p50, with its quartiles; p99 and max \
          are of all kills\n\n{table}"
     );
+    for (name, reason) in absent {
+        println!("\n{name}: NOT MEASURED, {reason}");
+    }
 }
 
 fn line(tally: &Tally, name: &str, case: Case) -> Option<[String; 8]> {
@@ -66,8 +69,12 @@ pub(crate) fn ms(ns: f64) -> String {
 fn headline(machine: &Map<String, Value>, plan: Plan) -> String {
     let field = |key: &str| match machine.get(key) {
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "?".to_owned(),
         Some(value) => value.to_string(),
+        None => "?".to_owned(),
+    };
+    let runtime = |name: &str| match machine.get(name) {
+        Some(Value::String(version)) => version.clone(),
+        _ => format!("no {name}"),
     };
     let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
     format!(
@@ -79,8 +86,8 @@ fn headline(machine: &Map<String, Value>, plan: Plan) -> String {
         field("commit"),
         plan.rounds,
         if plan.quick { " (--quick)" } else { "" },
-        field("node"),
-        field("python"),
+        runtime("node"),
+        runtime("python"),
         others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
         if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
     )
