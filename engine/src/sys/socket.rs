@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg,
     sendmsg, socketpair,
 };
 use rustix::time::Timespec;
@@ -98,13 +98,10 @@ impl Channel {
     fn recv_with(&self, max_fds: usize, flags: RecvFlags) -> io::Result<Received> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        let flags = flags | RecvFlags::CMSG_CLOEXEC;
         let mut reset = false;
-        let message = loop {
-            let buffer = &mut [IoSliceMut::new(&mut bytes)];
-            match recvmsg(&self.0, buffer, &mut ancillary, flags) {
-                Ok(message) => break message,
+        let (mut bytes, message) = loop {
+            match self.recv_whole(&mut ancillary, flags) {
+                Ok(received) => break received,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Received::Empty),
                 // The peer died with messages of ours unread. The kernel says so once, before
@@ -129,6 +126,21 @@ impl Channel {
         }
         bytes.truncate(message.bytes);
         Ok(Received::Message { bytes, fds })
+    }
+
+    /// The next message in as much memory as it is long, up to the limit: a worker has received
+    /// two when it is READY, and what they were received into is its own from then on.
+    fn recv_whole(
+        &self,
+        ancillary: &mut RecvAncillaryBuffer<'_>,
+        flags: RecvFlags,
+    ) -> rustix::io::Result<(Vec<u8>, RecvMsg)> {
+        // Nobody else reads from this end: the message that was looked at is the one that comes.
+        let (_, length) = recv(&self.0, &mut [0; 0], flags | RecvFlags::PEEK | RecvFlags::TRUNC)?;
+        let mut bytes = vec![0; length.min(MESSAGE_BYTES_MAX)];
+        let buffer = &mut [IoSliceMut::new(&mut bytes)];
+        let message = recvmsg(&self.0, buffer, ancillary, flags | RecvFlags::CMSG_CLOEXEC)?;
+        Ok((bytes, message))
     }
 }
 
