@@ -128,6 +128,9 @@ impl App {
     /// workers are forked from the process it runs in. A second state of the same type is refused
     /// by `start`, too. Where a forkserver has died, its replacement makes the value again.
     ///
+    /// Its memory is gathered into large pages where the kernel has them (Linux 6.1 or later), so that
+    /// a large value does not make the start and the end of a worker slow.
+    ///
     /// Load data, do not keep files open: a worker closes every descriptor that a preload opened,
     /// and keeps only standard streams and what the engine lists. The environment, the working
     /// directory and the umask are those of the moment when the engine started, for the

@@ -57,6 +57,10 @@ pub(crate) const TAKE_BACK_AFTER: Duration = Duration::from_millis(2);
 /// otherwise. Its preload runs within it: long enough to read a large model from a slow disk.
 pub(crate) const START_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
+/// What the forkserver spends at most on large pages for what was preloaded (20 to 160 ms for
+/// 64 MiB): each worker then starts and ends faster, and no start is held up for long.
+pub(crate) const GATHER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long a worker that nobody needs stays, unless `EngineBuilder::idle_timeout` says otherwise:
 /// starting the next one takes two milliseconds, so that only a real pause is worth its end.
 pub(crate) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);

@@ -18,6 +18,8 @@ use super::{MARKER, worker};
 use crate::error::StartError;
 use crate::home::{Config, Home, Role};
 use crate::job::{self, panic_message};
+use crate::limits::GATHER_PATIENCE;
+use crate::sys::large::gather_pages;
 use crate::sys::memory::read_sealed;
 use crate::sys::process::{self, Fork};
 use crate::sys::socket::{Channel, Received};
@@ -125,6 +127,9 @@ fn greet(
             return Err((StartStage::Threads, text));
         }
         Err(error) => return Err((StartStage::Threads, error.to_string())),
+    }
+    if home.has_preload() {
+        gather_pages(GATHER_PATIENCE);
     }
     let ready = FromForkserver::Ready { pid: process::own_pid() };
     socket.send(&encode(&ready), &[]).map_err(|error| handshake(&error.to_string()))?;

@@ -6,6 +6,7 @@
 //! | call | for | EINTR, EAGAIN, ENOMEM |
 //! |---|---|---|
 //! | memfd_create, ftruncate, fallocate, fcntl(seals), mmap, madvise | lanes, large payloads, blobs | error to the caller; populating is best effort |
+//! | madvise(COLLAPSE) | large pages for what was preloaded | best effort: pages stay small |
 //! | futex (shared) | waking a parked worker | EINTR and EAGAIN: the caller looks again |
 //! | eventfd, epoll, timerfd | the supervisor's bells and alarm | EINTR: an empty round; a full eventfd has rung already |
 //! | socketpair, sendmsg, recvmsg, recv | control messages and descriptors | EINTR: again; EAGAIN: `Empty`, or an error to the sender; ECONNRESET: once more, then `Closed` |
@@ -29,6 +30,8 @@ mod entry;
 
 #[cfg(target_os = "linux")]
 pub(crate) mod doorbell;
+#[cfg(target_os = "linux")]
+pub(crate) mod large;
 #[cfg(target_os = "linux")]
 pub(crate) mod memory;
 #[cfg(target_os = "linux")]
