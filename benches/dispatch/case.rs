@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use amphi_benches::Options;
 
+use crate::pools::System;
+
 /// One thing that is asked of every system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
@@ -13,14 +15,11 @@ pub(crate) enum Case {
     HotBytes(usize),
     /// One `u64` after a pause in which everybody fell asleep.
     Parked,
-    /// As many `u64` as go, [`WINDOW`] in flight, one submitting thread.
+    /// As many `u64` as go, [`WINDOW`](crate::pools::WINDOW) in flight, one submitting thread.
     Pipelined,
     /// So many `u64` a second, sent by the clock and not by the answers.
     Open(u32),
 }
-
-/// Tasks in flight where a case keeps several.
-pub(crate) const WINDOW: usize = 256;
 
 impl Case {
     /// All cases, in the order of the report.
@@ -48,6 +47,15 @@ impl Case {
             Self::Open(0..=100) => "open 100/s",
             Self::Open(..=1_000) => "open 1000/s",
             Self::Open(_) => "open 10000/s",
+        }
+    }
+
+    /// Whether it can be asked of this system.
+    pub(crate) fn fits(self, system: &dyn System) -> bool {
+        match self {
+            Self::HotWord | Self::Parked => true,
+            Self::HotBytes(_) => system.takes_bytes(),
+            Self::Pipelined | Self::Open(_) => system.window() > 1,
         }
     }
 

@@ -1,7 +1,5 @@
-//! The drivers: one slice of one case for one system. The caller is always one thread.
-//!
-//! Every answer is checked, outside the timed part. A latency holds two clock reads more than the
-//! dispatch itself; the system `direct call` shows how much that is.
+//! One slice of one case for one system. The caller is always one thread; the closed loops are
+//! those of `pools`.
 
 use std::hint;
 use std::num::NonZeroU64;
@@ -12,13 +10,10 @@ use amphi_benches::Tally;
 use amphi_benches::cpu::Meter;
 use bytes::Bytes;
 
-use crate::case::{Case, Plan, WINDOW};
-use crate::systems::{System, Wait};
+use crate::case::{Case, Plan};
+use crate::pools::drive::{self, hot, nanos, payload, pipelined, timed_bytes, timed_word};
+use crate::pools::{System, WINDOW, Wait};
 
-/// No slice takes more samples than this.
-const SAMPLES_MAX: usize = 20_000;
-/// No hot slice takes fewer, whatever the clock says.
-const SAMPLES_MIN: usize = 8;
 /// A generator that waits for its next task stops sleeping so long before, since a sleeper is
 /// late by a wake-up, and spins.
 const NEAR: Duration = Duration::from_micros(80);
@@ -60,60 +55,16 @@ fn sampled(samples: Vec<u64>) -> (usize, Vec<u64>) {
     (samples.len(), samples)
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Bytes that are not all alike, so that a wrong piece is seen.
-fn payload(length: usize) -> Bytes {
-    (0..length).map(|index| (index % 251).to_le_bytes()[0]).collect::<Vec<u8>>().into()
-}
-
 fn warm_up(system: &mut dyn System, case: Case, time: Duration) {
-    let until = Instant::now() + time;
     let payload = if let Case::HotBytes(length) = case { payload(length) } else { Bytes::new() };
-    for n in 0.. {
-        if n > 2 && Instant::now() > until {
-            return;
+    drive::warm_up(time, |n| match case {
+        Case::HotBytes(_) => drop(system.call_bytes(&payload)),
+        Case::Pipelined | Case::Open(_) => {
+            system.submit(n);
+            assert!(system.harvest(Wait::Forever).is_some());
         }
-        match case {
-            Case::HotBytes(_) => drop(system.call_bytes(&payload)),
-            Case::Pipelined | Case::Open(_) => {
-                system.submit(n);
-                assert!(system.harvest(Wait::Forever).is_some());
-            }
-            Case::HotWord | Case::Parked => drop(timed_word(system, n)),
-        }
-    }
-}
-
-fn timed_word(system: &mut dyn System, x: u64) -> u64 {
-    let start = Instant::now();
-    let answer = system.call(x);
-    let time = start.elapsed();
-    assert_eq!(answer, x, "{} answered something else", system.name());
-    nanos(time)
-}
-
-fn timed_bytes(system: &mut dyn System, payload: &Bytes) -> u64 {
-    let start = Instant::now();
-    let answer = system.call_bytes(payload);
-    let time = start.elapsed();
-    assert!(answer == payload, "{} answered something else", system.name());
-    nanos(time)
-}
-
-fn hot(time: Duration, mut one: impl FnMut(u64) -> u64) -> Vec<u64> {
-    let mut samples = Vec::with_capacity(SAMPLES_MAX);
-    let until = Instant::now() + time;
-    for n in 0.. {
-        let enough = samples.len() >= SAMPLES_MIN && Instant::now() > until;
-        if enough || samples.len() == SAMPLES_MAX {
-            break;
-        }
-        samples.push(one(n));
-    }
-    samples
+        Case::HotWord | Case::Parked => drop(timed_word(system, n)),
+    });
 }
 
 fn parked(system: &mut dyn System, plan: &Plan) -> Vec<u64> {
@@ -123,28 +74,6 @@ fn parked(system: &mut dyn System, plan: &Plan) -> Vec<u64> {
             timed_word(system, n as u64)
         })
         .collect()
-}
-
-/// Keeps the window full for so long, then takes the rest; returns how many tasks that were.
-fn pipelined(system: &mut dyn System, time: Duration) -> usize {
-    let until = Instant::now() + time;
-    let window = system.window().min(WINDOW);
-    let (mut sent, mut done, mut balance, mut open) = (0u64, 0u64, 0u64, true);
-    while open || done < sent {
-        while open && sent - done < window as u64 {
-            system.submit(sent);
-            balance = balance.wrapping_add(sent);
-            sent += 1;
-        }
-        let answer = system.harvest(Wait::Forever).expect("a task is in flight");
-        balance = balance.wrapping_sub(answer);
-        done += 1;
-        if done.is_multiple_of(32) && Instant::now() > until {
-            open = false;
-        }
-    }
-    assert_eq!(balance, 0, "{} answered something else", system.name());
-    usize::try_from(done).unwrap_or(usize::MAX)
 }
 
 /// Lets this thread's timers end on time instead of 50 µs later, while it lives.

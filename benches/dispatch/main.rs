@@ -6,7 +6,7 @@
 //!
 //! Some systems need a second process that runs this very binary. Each knows its own children by
 //! a marker of its own: procspawn's by `procspawn::init` (which must come first in `main`),
-//! amphi's before `main` by [`amphi::app!`], ours by [`roles::take_over`].
+//! amphi's before `main` by [`amphi::app!`], ours by [`pools::roles::take_over`].
 
 use std::process::ExitCode;
 
@@ -16,22 +16,23 @@ use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use crate::case::Plan;
-use crate::systems::System;
+use crate::pools::System;
 
 mod case;
 mod drive;
+#[path = "../pools/mod.rs"]
+mod pools;
 mod reach;
 mod report;
-mod roles;
 mod systems;
 
-amphi::app!(systems::amphi_engine::app);
+amphi::app!(pools::amphi_engine::app);
 
 const BENCH: &str = "dispatch";
 
 fn main() -> ExitCode {
     procspawn::init();
-    if roles::take_over() {
+    if pools::roles::take_over(&systems::ROLES) {
         return ExitCode::SUCCESS;
     }
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -82,7 +83,7 @@ fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Tally {
         for &case in &plan.cases {
             for turn in 0..count {
                 let system = &mut systems[(turn + round) % count];
-                if system.runs(case) {
+                if case.fits(system.as_ref()) {
                     drive::slice(system.as_mut(), case, plan, round, &mut tally);
                 }
             }

@@ -6,10 +6,10 @@ use amphi_benches::{Row, Spread, Table, Tally};
 
 use crate::BENCH;
 use crate::case::Case;
-use crate::systems::{
-    AMPHI_PROCESSES, AMPHI_RUN, AMPHI_THREADS, bare_lane, ipc_echo, procspawn_pool, rayon_spawn,
-    tokio_blocking,
+use crate::pools::{
+    AMPHI_PROCESSES, AMPHI_THREADS, ipc_echo, procspawn_pool, rayon_spawn, tokio_blocking,
 };
+use crate::systems::{AMPHI_RUN, bare_lane};
 
 /// What a figure should be.
 #[derive(Debug, Clone, Copy)]

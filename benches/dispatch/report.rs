@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::BENCH;
 use crate::case::{Case, Plan};
-use crate::systems::direct;
+use crate::pools::direct;
 
 /// Prints every table on standard output.
 pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<String, Value>) {

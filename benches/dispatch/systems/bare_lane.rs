@@ -18,13 +18,12 @@ use std::hint;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::shared::{self, Shared};
-use super::{System, Wait};
-use crate::case::Case;
-use crate::roles::Peer;
+use crate::pools::roles::Peer;
+use crate::pools::{System, Wait};
 
 pub(crate) const SPIN: &str = "bare lane, 200 spins";
 pub(crate) const PARK: &str = "bare lane, parking";
-pub(crate) const ROLE: &str = "bare-lane";
+pub(super) const ROLE: &str = "bare-lane";
 
 /// Looks at the word before going to sleep, of the spinning one.
 const SPINS: u32 = 200;
@@ -89,7 +88,8 @@ fn low(word: u64) -> u32 {
 }
 
 /// The other process: runs tasks for ever.
-pub(crate) fn serve(spins: u32) {
+pub(super) fn serve(spins: String) {
+    let spins = spins.parse().expect("a number of spins");
     let memory = Shared::from_stdin(BYTES).expect("the bench gives its memory as standard input");
     let lane = Lane::new(memory);
     for seq in 1.. {
@@ -177,8 +177,8 @@ impl System for BareLane {
         self.name
     }
 
-    fn runs(&self, case: Case) -> bool {
-        !matches!(case, Case::HotBytes(_))
+    fn takes_bytes(&self) -> bool {
+        false
     }
 
     fn window(&self) -> usize {

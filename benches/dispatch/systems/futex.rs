@@ -4,13 +4,12 @@
 use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::System;
 use super::shared::{self, Shared};
-use crate::case::Case;
-use crate::roles::Peer;
+use crate::pools::System;
+use crate::pools::roles::Peer;
 
 pub(super) const NAME: &str = "futex ping-pong";
-pub(crate) const ROLE: &str = "futex";
+pub(super) const ROLE: &str = "futex";
 
 const BYTES: usize = 4096;
 const PING: usize = 0;
@@ -44,7 +43,7 @@ pub(super) fn start(_cores: usize) -> Result<Box<dyn System>, Box<dyn Error>> {
 }
 
 /// The other process: gives every number back.
-pub(crate) fn serve() {
+pub(super) fn serve(_: String) {
     let memory = Shared::from_stdin(BYTES).expect("the bench gives its memory as standard input");
     let mut last = 0;
     loop {
@@ -58,8 +57,12 @@ impl System for Futex {
         NAME
     }
 
-    fn runs(&self, case: Case) -> bool {
-        matches!(case, Case::HotWord | Case::Parked)
+    fn takes_bytes(&self) -> bool {
+        false
+    }
+
+    fn window(&self) -> usize {
+        1
     }
 
     fn call(&mut self, x: u64) -> u64 {

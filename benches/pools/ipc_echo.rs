@@ -14,8 +14,8 @@ use ipc_channel::ipc::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::roles::Peer;
 use super::{System, Wait};
-use crate::roles::Peer;
 
 pub(crate) const NAME: &str = "ipc-channel echo";
 pub(crate) const ROLE: &str = "ipc-echo";
@@ -27,16 +27,16 @@ struct Ends {
     bytes: (IpcBytesSender, IpcBytesReceiver),
 }
 
-struct Echo {
+pub(crate) struct Echo {
     ends: Ends,
     _peer: Peer,
 }
 
-pub(super) fn start(_cores: usize) -> Result<Box<dyn System>, Box<dyn Error>> {
+pub(crate) fn start() -> Result<Echo, Box<dyn Error>> {
     let (server, address) = IpcOneShotServer::<Ends>::new()?;
     let peer = Peer::start(ROLE, &address, Stdio::null())?;
     let (_, ends) = server.accept()?;
-    Ok(Box::new(Echo { ends, _peer: peer }))
+    Ok(Echo { ends, _peer: peer })
 }
 
 /// The other process: sends everything back until the bench is gone.

@@ -13,19 +13,19 @@ use super::{System, Wait};
 
 pub(crate) const NAME: &str = "tokio spawn_blocking";
 
-struct Tokio {
-    runtime: Runtime,
+pub(crate) struct Tokio {
+    pub(crate) runtime: Runtime,
     in_flight: VecDeque<JoinHandle<u64>>,
 }
 
-pub(super) fn start(cores: usize) -> Result<Box<dyn System>, Box<dyn Error>> {
+pub(crate) fn start(cores: usize) -> Result<Tokio, Box<dyn Error>> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(cores)
         .max_blocking_threads(cores)
         .thread_keep_alive(Duration::from_secs(3600))
         .enable_time()
         .build()?;
-    Ok(Box::new(Tokio { runtime, in_flight: VecDeque::new() }))
+    Ok(Tokio { runtime, in_flight: VecDeque::new() })
 }
 
 impl System for Tokio {

@@ -11,14 +11,14 @@ use super::{System, Wait};
 
 pub(crate) const NAME: &str = "procspawn pool";
 
-struct Procspawn {
-    pool: Pool,
+pub(crate) struct Procspawn {
+    pub(crate) pool: Pool,
     in_flight: VecDeque<JoinHandle<u64>>,
 }
 
-pub(super) fn start(cores: usize) -> Result<Box<dyn System>, Box<dyn Error>> {
+pub(crate) fn start(cores: usize) -> Result<Procspawn, Box<dyn Error>> {
     let pool = Pool::new(cores)?;
-    Ok(Box::new(Procspawn { pool, in_flight: VecDeque::new() }))
+    Ok(Procspawn { pool, in_flight: VecDeque::new() })
 }
 
 fn echo_word(x: u64) -> u64 {

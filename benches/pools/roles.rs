@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::systems::{bare_lane, futex, ipc_echo};
-
 const ROLE: &str = "AMPHI_BENCH_ROLE";
 const ARGUMENT: &str = "AMPHI_BENCH_ARGUMENT";
+
+/// The name of a role, and what is done in it with the argument.
+pub(crate) type Role = (&'static str, fn(String));
 
 /// A child of ours; killed when dropped.
 #[derive(Debug)]
@@ -38,15 +39,13 @@ impl Drop for Peer {
 }
 
 /// Does the work of the role this process was started in; false: it is the bench itself.
-pub(crate) fn take_over() -> bool {
+pub(crate) fn take_over(roles: &[Role]) -> bool {
     let Ok(role) = env::var(ROLE) else { return false };
     let argument = env::var(ARGUMENT).unwrap_or_default();
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    match role.as_str() {
-        bare_lane::ROLE => bare_lane::serve(argument.parse().expect("a number of spins")),
-        futex::ROLE => futex::serve(),
-        ipc_echo::ROLE => ipc_echo::serve(argument),
-        _ => panic!("{ROLE}={role} is no role of this bench"),
+    match roles.iter().find(|(name, _)| *name == role) {
+        Some((_, serve)) => serve(argument),
+        None => panic!("{ROLE}={role} is no role of this bench"),
     }
     true
 }

@@ -10,15 +10,15 @@ use super::{System, Wait};
 
 pub(crate) const NAME: &str = "rayon spawn + channel";
 
-struct Rayon {
-    pool: ThreadPool,
-    words: (Sender<u64>, Receiver<u64>),
+pub(crate) struct Rayon {
+    pub(crate) pool: ThreadPool,
+    pub(crate) words: (Sender<u64>, Receiver<u64>),
     bytes: (Sender<Bytes>, Receiver<Bytes>),
 }
 
-pub(super) fn start(cores: usize) -> Result<Box<dyn System>, Box<dyn Error>> {
+pub(crate) fn start(cores: usize) -> Result<Rayon, Box<dyn Error>> {
     let pool = ThreadPoolBuilder::new().num_threads(cores).build()?;
-    Ok(Box::new(Rayon { pool, words: unbounded(), bytes: unbounded() }))
+    Ok(Rayon { pool, words: unbounded(), bytes: unbounded() })
 }
 
 impl System for Rayon {
