@@ -15,7 +15,7 @@ use crate::pools::direct;
 
 /// Prints every table on standard output.
 pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<String, Value>) {
-    println!("\n{}", headline(machine, plan.rounds, plan.quick));
+    println!("\n{}", headline(BENCH, machine));
     let (open, closed): (Vec<Case>, Vec<Case>) =
         plan.cases.iter().copied().partition(|case| matches!(case, Case::Open(_)));
     let latency: Vec<Case> = closed.iter().copied().filter(|case| case.metric() == "p50").collect();

@@ -24,25 +24,28 @@ pub fn describe() -> Map<String, Value> {
     ])
 }
 
-/// Cores that others may keep busy before the figures stop being about a bench.
+/// Cores that others may keep busy before the figures stop being about this bench.
 const NOISE: f64 = 0.1;
 
-/// A run in one line: what [`describe`] found, and whether the machine was quiet.
-pub fn headline(machine: &Map<String, Value>, rounds: usize, quick: bool) -> String {
+/// The run in one line, from the fields of its machine row: those of [`describe`], and `rounds`,
+/// `quick` and `busy_cores_of_others`.
+pub fn headline(bench: &str, machine: &Map<String, Value>) -> String {
     let field = |key: &str| match machine.get(key) {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
         None => "?".to_owned(),
     };
+    let is_quick = machine.get("quick") == Some(&Value::Bool(true));
     let others = machine.get(BUSY).and_then(Value::as_f64);
     format!(
-        "{} cores of {}, kernel {}, commit {}; {rounds} rounds{}; two clock reads take {} ns; others \
-         kept {} cores busy meanwhile{}",
+        "{bench}: {} cores of {}, kernel {}, commit {}; {} rounds{}; two clock reads take {} ns; \
+         others kept {} cores busy meanwhile{}",
         field("cores"),
         field("cpu"),
         field("kernel"),
         field("commit"),
-        if quick { " (--quick)" } else { "" },
+        field("rounds"),
+        if is_quick { " (--quick)" } else { "" },
         field("clock_read_ns"),
         others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
         if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },

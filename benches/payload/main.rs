@@ -64,6 +64,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     options::end_of_rounds();
     machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
+    machine.insert("quick".to_owned(), json!(options.quick));
     machine.insert("rounds".to_owned(), json!(rounds));
     let mut rows = tally.rows(BENCH);
     rows.extend(report::reach_rows(&tally));
@@ -73,7 +74,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         print!("{}", file::text(&rows));
         return Ok(());
     }
-    report::print(&tally, &machine::headline(&machine, rounds, options.quick));
+    report::print(&tally, &machine);
     println!("rows: {}", written.display());
     Ok(())
 }

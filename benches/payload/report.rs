@@ -1,5 +1,6 @@
 //! The tables, and the figures that the project set itself as reach.
 
+use amphi_benches::machine::headline;
 use amphi_benches::table::{micros, ratio};
 use amphi_benches::{Row, Spread, Table, Tally};
 
@@ -7,8 +8,8 @@ use crate::jobs::{BLOB, BYTES, NAMES, THREADS};
 use crate::sharing::{self, AGAIN, COPIED, FIRST, HERE};
 use crate::{BENCH, LENGTHS};
 
-pub(crate) fn print(tally: &Tally, headline: &str) {
-    println!("\n{BENCH}: {headline}\n");
+pub(crate) fn print(tally: &Tally, machine: &Map<String, Value>) {
+    println!("\n{}\n", headline(BENCH, machine));
     println!("One task at a time: µs, p50 (p99)\n");
     let mut table = Table::new(std::iter::once("").chain(LENGTHS.map(|(case, _)| case)));
     for name in NAMES {

@@ -122,7 +122,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.json_only {
         print!("{}", file::text(&rows));
     } else {
-        report::print(&findings, &book, plan, &machine);
+        report::print(&findings, &book, &machine);
         reach::print(&findings.tally);
     }
     eprintln!("rows: {}", written.display());

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::jobs::{Book, Class};
 use super::mix::Recipe;
 use super::workloads::Workload;
-use super::{BENCH, COLD, Findings, PROCESS, Plan, STATIC, THREAD, WARM};
+use super::{BENCH, COLD, Findings, PROCESS, STATIC, THREAD, WARM};
 
 const SYSTEMS: [&str; 5] = [THREAD, PROCESS, WARM, COLD, STATIC];
 
@@ -78,9 +78,9 @@ const COMPARISONS: [(&str, Peer); 4] = [
 ];
 
 /// Prints every table on standard output.
-pub(crate) fn print(findings: &Findings, book: &Book, plan: Plan, machine: &Map<String, Value>) {
+pub(crate) fn print(findings: &Findings, book: &Book, machine: &Map<String, Value>) {
     let Findings { tally, workloads, .. } = findings;
-    println!("\n{BENCH}: {}", headline(machine, plan.rounds, plan.quick));
+    println!("\n{}", headline(BENCH, machine));
     recipes(findings, book);
     systems("Cost of a slice: ms; of bursty the p99 of a task in ms", tally, workloads, cost);
     systems("Rate: tasks/s", tally, workloads, |tally, name, workload| {
