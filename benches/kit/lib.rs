@@ -1,6 +1,6 @@
-//! What every bench of this house shares: flags, rounds, statistics, CPU time, memory, peers in
-//! other languages, the table and the JSON file. A bench measures and fills a [`Tally`]; everything
-//! printed is computed from it.
+//! What every bench of this house shares: flags, rounds, statistics, CPU time, memory, deadlines,
+//! peers in other languages, the table and the JSON file. A bench measures and fills a [`Tally`];
+//! everything printed is computed from it.
 //!
 //! # Rules
 //! 1. Systems are measured **interleaved**: one slice of each in a round, many rounds in one run.
@@ -8,6 +8,7 @@
 //! 3. Nothing is hard-coded: a figure that was not taken in this run is not printed.
 
 pub mod cpu;
+pub mod deadline;
 pub mod json;
 pub mod machine;
 pub mod memory;
