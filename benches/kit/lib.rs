@@ -1,6 +1,6 @@
-//! What every bench of this house shares: flags, rounds, statistics, CPU time, memory, deadlines,
-//! peers in other languages, the table and the JSON file. A bench measures and fills a [`Tally`];
-//! everything printed is computed from it.
+//! What every bench of this house shares: flags, rounds, statistics, CPU time, memory, deadlines, work
+//! of known length, peers in other languages, the table and the JSON file. A bench measures and fills
+//! a [`Tally`]; everything printed is computed from it.
 //!
 //! # Rules
 //! 1. Systems are measured **interleaved**: one slice of each in a round, many rounds in one run.
@@ -17,6 +17,7 @@ pub mod runtime;
 pub mod stats;
 pub mod table;
 pub mod tally;
+pub mod work;
 
 pub use self::json::Row;
 pub use self::memory::Memory;

@@ -5,9 +5,10 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use amphi::{App, Bytes, Ctx, Error, Job, Placement, Spec};
+use amphi_benches::work::{amount, arithmetic, median_time};
 use serde::{Deserialize, Serialize};
 
 /// Different inputs of a class.
@@ -98,17 +99,6 @@ impl Class {
             Self::Faults => faults,
         }
     }
-}
-
-/// Steps of xorshift (Marsaglia 2003): no memory, no system call.
-fn arithmetic(seed: u64, steps: u32) -> u64 {
-    let mut state = seed + 88_172_645_463_325_252;
-    for _ in 0..steps {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-    }
-    state
 }
 
 /// Only the first bytes differ from block to block: making them costs next to nothing.
@@ -306,27 +296,4 @@ impl Book {
     pub(crate) fn time(&self, class: Class) -> Duration {
         self.pages[class as usize].time
     }
-}
-
-/// How many units of `work` take about `target`: at least one.
-fn amount(work: fn(u64, u32) -> u64, target: Duration) -> u32 {
-    let mut units = 1;
-    loop {
-        let time = median_time(|| work(black_box(0), units));
-        if time >= Duration::from_millis(1) {
-            let fitting = f64::from(units) * target.as_secs_f64() / time.as_secs_f64();
-            return (fitting.round() as u32).max(1);
-        }
-        units *= 2;
-    }
-}
-
-fn median_time<T>(mut once: impl FnMut() -> T) -> Duration {
-    let mut times: [Duration; 9] = std::array::from_fn(|_| {
-        let start = Instant::now();
-        black_box(once());
-        start.elapsed()
-    });
-    times.sort_unstable();
-    times[times.len() / 2]
 }
