@@ -47,7 +47,9 @@ fn round(value: f64) -> f64 {
         return 0.0;
     }
     let scale = 10f64.powf(5.0 - value.abs().log10().floor());
-    (value * scale).round() / scale
+    let rounded = (value * scale).round() / scale;
+    // At the ends of what a number can be, the scale cannot.
+    if rounded.is_finite() { rounded } else { value }
 }
 
 /// The rows as a JSON array, one row a line.
@@ -99,5 +101,6 @@ mod tests {
     #[test]
     fn rounding_keeps_zero_and_drops_what_is_no_number() {
         assert_eq!([round(0.0), round(f64::NAN), round(0.123_456_789)], [0.0, 0.0, 0.123_457]);
+        assert_eq!([round(1.5e308), round(5e-324)], [1.5e308, 5e-324]);
     }
 }
