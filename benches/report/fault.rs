@@ -12,6 +12,11 @@ pub(crate) enum Fault {
     NoDirectory { path: PathBuf },
     #[error("{} holds no .json file: {MEASURE}", path.display())]
     Empty { path: PathBuf },
+    #[error(
+        "{} holds rows of the bench {bench}, and so does another file there: move one of them away",
+        path.display()
+    )]
+    Twice { path: PathBuf, bench: String },
     #[error("the rows in {} hold not one figure: {MEASURE}", path.display())]
     NoFigures { path: PathBuf },
     #[error("{} cannot be read ({source}): mend its permissions, or move it away", path.display())]

@@ -2,9 +2,11 @@
 //!
 //! A sentence whose figures are missing is left out; none is made up.
 
-use crate::plots::field::{Cell, Field};
+use crate::plots::field::Field;
 use crate::rows::{Data, Measure, Run};
 use crate::unit::{self, Dimension};
+
+mod crossover;
 
 /// A sentence, and the part of the report that shows its figures.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,9 +40,12 @@ const PROCESSES: &str = "amphi processes";
 /// All sentences for which there are figures.
 pub(crate) fn of(data: &Data) -> Verdict {
     let mut verdict = Verdict::default();
-    if let Some(field) = data.run("crossover").and_then(Field::of) {
-        crossover(&field, &mut verdict);
+    let fields = data.run("crossover").map(Field::all).unwrap_or_default();
+    let mut walls = fields.iter().filter(|field| !field.is_cpu());
+    if let Some(field) = walls.next() {
+        crossover::plain(field, &mut verdict);
     }
+    verdict.process.extend(walls.filter_map(crossover::other));
     if let Some(run) = data.run("regret") {
         workloads(run, &mut verdict);
         verdict.cost.extend(automatic(run));
@@ -49,72 +54,16 @@ pub(crate) fn of(data: &Data) -> Verdict {
         let dispatched = dispatch(run);
         verdict.cost.splice(0..0, dispatched);
     }
-    verdict.cost.extend(data.run("memory").and_then(memory));
+    if let Some(run) = data.run("memory") {
+        verdict.process.extend(given_back(run));
+        verdict.cost.extend(memory(run));
+    }
     verdict.cost.extend(data.run("respawn").and_then(respawn));
     verdict
 }
 
 fn finding(section: &'static str, text: String) -> Finding {
     Finding { text, section }
-}
-
-/// From which service time on a process hardly costs more, and where it costs less.
-fn crossover(field: &Field, verdict: &mut Verdict) {
-    let sizes = || field.sizes.iter().enumerate();
-    let known: Vec<(f64, f64)> =
-        sizes().filter_map(|(index, size)| Some((*size, field.from(index, CLEARLY)?))).collect();
-    let never: Vec<String> = sizes()
-        .filter(|(index, _)| field.from(*index, CLEARLY).is_none())
-        .map(|(_, size)| unit::size(*size))
-        .collect();
-    let written = |points: &[(f64, f64)]| -> String {
-        let one =
-            |(size, time): &(f64, f64)| format!("{} with {}", unit::time(*time), unit::size(*size));
-        few(points).iter().map(one).collect::<Vec<_>>().join(", ")
-    };
-    let shortest = field.times.first().copied().unwrap_or(0.0);
-    let longest = field.times.last().map_or_else(String::new, |time| unit::time(*time));
-    // Of a size whose shortest work is cheap already, nobody knows from when on.
-    let later: Vec<(f64, f64)> = known.iter().copied().filter(|of| of.1 > shortest).collect();
-    let mut dear = Vec::new();
-    if !later.is_empty() {
-        dear.push(format!("for work shorter than {}", written(&later)));
-    }
-    if !never.is_empty() {
-        dear.push(format!("for all work up to {longest} with {}", few(&never).join(", ")));
-    }
-    if !dear.is_empty() {
-        let text = format!("A process costs more than a tenth more {}.", dear.join("; and "));
-        verdict.thread.push(finding("crossover", text));
-    }
-    let by_ratio = |a: &Cell, b: &Cell| a.ratio.total_cmp(&b.ratio);
-    let worst = field.measured().filter(|cell| cell.ratio > CLEARLY).max_by(by_ratio);
-    if let Some(Cell { size, time, ratio }) = worst {
-        let (size, time, ratio) = (unit::size(size), unit::time(time), unit::digits(ratio));
-        let text = format!("Most of all {ratio} times as much, with {size} and {time} of work.");
-        verdict.thread.push(finding("crossover", text));
-    }
-    if !known.is_empty() {
-        let text =
-            format!("A process costs at most a tenth more for work from {} on.", written(&known));
-        verdict.process.push(finding("crossover", text));
-    }
-    let best = field.measured().filter(|cell| cell.ratio < 1.0 / CLEARLY).min_by(by_ratio);
-    if let Some(Cell { size, time, ratio }) = best {
-        let (size, time, ratio) = (unit::size(size), unit::time(time), unit::ratio(ratio));
-        let text = format!("It costs {ratio} of a thread at best, with {size} and {time} of work.");
-        verdict.process.push(finding("crossover", text));
-    }
-}
-
-/// Three of a list say enough: its first, middle and last.
-fn few<T: Clone>(all: &[T]) -> Vec<T> {
-    match all {
-        [first, .., last] if all.len() > 3 => {
-            vec![first.clone(), all[all.len() / 2].clone(), last.clone()]
-        }
-        _ => all.to_vec(),
-    }
 }
 
 /// Workloads that one of the two fixed modes does clearly cheaper.
@@ -198,24 +147,26 @@ fn dispatch(run: &Run) -> Vec<Finding> {
     findings
 }
 
-/// What a worker has for itself.
+/// What one more worker costs, beside one more thread.
 fn memory(run: &Run) -> Option<Finding> {
-    let own = run.measures.iter().filter(|measure| {
-        let name = measure.metric.to_lowercase();
-        name.contains("uss") && measure.unit.dimension == Dimension::Bytes && measure.value > 0.0
-    });
-    let of_processes: Vec<&Measure> = own.filter(|m| m.system.contains("process")).collect();
-    let by_value = |a: &&&Measure, b: &&&Measure| a.value.total_cmp(&b.value);
-    let low = of_processes.iter().min_by(by_value)?;
-    let high = of_processes.iter().max_by(by_value)?;
+    let further = run.cases(|measure| measure.metric == "uss");
+    let case = further.into_iter().rfind(|case| case.starts_with("each further"))?;
+    let uss = |system| run.find(system, case, "uss").map(|found| unit::size(found.value));
+    let process = uss(PROCESSES)?;
+    let beside = uss(THREADS).map_or_else(String::new, |thread| format!(", a thread {thread}"));
+    let text = format!("Each further worker has {process} for itself (USS){beside}.");
+    Some(finding("memory", text))
+}
+
+/// What stays after a burst of which each task has kept a little.
+fn given_back(run: &Run) -> Option<Finding> {
+    let case = run.cases(|measure| measure.metric == "pss renewed").into_iter().next_back()?;
+    let size = |system, metric| run.find(system, case, metric).map(|m| unit::size(m.value));
+    let (held, after) = (size(PROCESSES, "pss held")?, size(PROCESSES, "pss renewed")?);
+    let kept = size(THREADS, "pss at once")?;
     let text = format!(
-        "Memory that processes have for themselves (USS): {} ({}, {}) to {} ({}, {}).",
-        low.text(),
-        low.system,
-        low.case,
-        high.text(),
-        high.system,
-        high.case
+        "Memory that must come back ({case}): of {held} workers keep {after} once they are \
+         replaced; with threads {kept} stay."
     );
     Some(finding("memory", text))
 }
@@ -225,8 +176,11 @@ fn respawn(run: &Run) -> Option<Finding> {
     let timed = run.measures.iter().filter(|measure| {
         measure.unit.dimension == Dimension::Time && measure.value > 0.0 && measure.metric == "p50"
     });
-    let of_ours: Vec<&Measure> = timed.filter(|m| m.system.contains("amphi")).collect();
-    let first = of_ours.first()?;
-    let text = format!("After a crash ({}, {}): {}.", first.system, first.case, first.text());
+    let ours = timed.into_iter().find(|measure| measure.system.starts_with("amphi"))?;
+    let text = format!(
+        "After a worker is killed, its successor answers in {} ({}).",
+        ours.text(),
+        ours.case
+    );
     Some(finding("respawn", text))
 }

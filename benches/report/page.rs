@@ -89,15 +89,14 @@ impl Report {
     fn first_screen(&self) -> Markup {
         let Verdict { thread, process, cost } = &self.verdict;
         let need = [Finding { text: NEED.to_owned(), section: "" }];
-        let process: Vec<&Finding> = need.iter().chain(process).collect();
+        let process = need.iter().chain(process);
         html! {
             section id=(self.map.id) class="first all" aria-labelledby="first-title" {
                 h2 id="first-title" { "In a minute" }
                 div class="columns" {
                     div class="verdict" {
-                        (card("thread", Family::Thread, "When a thread is right", &thread.iter().collect::<Vec<_>>()))
-                        (card("process", Family::Process, "When a process is right", &process))
-                        (card("floor", Family::Auto, "What the way costs", &cost.iter().collect::<Vec<_>>()))
+                        (card("thread", Family::Thread, "When a thread is right", thread.iter()))
+                        (card("process", Family::Process, "When a process is right", process))
                     }
                     div class="map" {
                         @for plot in &self.map.plots { (figure(plot)) }
@@ -105,6 +104,7 @@ impl Report {
                             p class="missing" { (marked(missing)) }
                         }
                     }
+                    (card("cost", Family::Auto, "What the way costs", cost.iter()))
                 }
             }
         }
@@ -150,11 +150,17 @@ fn machine_line(fields: &[(&str, String)]) -> Markup {
     }
 }
 
-fn card(class: &str, family: Family, title: &str, findings: &[&Finding]) -> Markup {
+fn card<'a>(
+    class: &str,
+    family: Family,
+    title: &str,
+    findings: impl Iterator<Item = &'a Finding>,
+) -> Markup {
+    let mut findings = findings.peekable();
     html! {
         div class={ "card " (class) } {
             h3 { span class="glyph" aria-hidden="true" { (family.glyph()) } " " (title) }
-            @if findings.is_empty() {
+            @if findings.peek().is_none() {
                 p { "No figures say so yet; the parts below tell how to get them." }
             } @else {
                 ul {

@@ -13,11 +13,14 @@ use crate::unit::Dimension;
 
 use self::place::Place;
 
+mod bars;
 mod curves;
 pub(crate) mod field;
+mod maps;
+mod memory;
 mod place;
 mod ratios;
-mod series;
+mod tails;
 
 /// A drawing with its words and with the table behind it.
 #[derive(Debug)]
@@ -63,17 +66,26 @@ const MAP: Line = Line {
     title: "Where a process costs no more than a thread",
     short: "Crossover",
     bench: "crossover",
-    draw: field::plots,
+    draw: maps::first,
     lead: "",
 };
 
-const SECTIONS: [Line; 10] = [
+const SECTIONS: [Line; 11] = [
+    Line {
+        id: "more",
+        title: "More of the crossover",
+        short: "More",
+        bench: "crossover",
+        draw: maps::others,
+        lead: "Other kinds of work, and what the cores spend. Work that is not thread-safe runs one \
+               at a time in each process: on threads alone, in workers side by side.",
+    },
     Line {
         id: "latency",
         title: "Latency, and CPU time beside it",
         short: "Latency",
         bench: "dispatch",
-        draw: series::latency,
+        draw: tails::latency,
         lead: "Handing over one tiny task and taking its answer back. A mark is the p50, the line \
                from it ends at the p99; to the right the CPU time of all processes for one task. \
                All plots of this part have the same axes.",
@@ -83,7 +95,7 @@ const SECTIONS: [Line; 10] = [
         title: "Throughput",
         short: "Throughput",
         bench: "dispatch",
-        draw: series::rates,
+        draw: bars::rates,
         lead: "As many tiny tasks as go, many in flight, one thread that submits them.",
     },
     Line {
@@ -100,9 +112,10 @@ const SECTIONS: [Line; 10] = [
         title: "Memory",
         short: "Memory",
         bench: "memory",
-        draw: series::memory,
+        draw: memory::plots,
         lead: "RSS counts a page in every process that maps it, PSS divides it among them, USS \
-               counts only what a process has for itself and gives back when it ends.",
+               counts only what a process has for itself and gives back when it ends. \
+               `renewed`: after grown workers were replaced.",
     },
     Line {
         id: "respawn",
@@ -224,10 +237,10 @@ fn section(line: &Line, data: &Data, absent: &BTreeMap<String, String>) -> Secti
 
 /// Plots by what the rows are: latencies with their tails, rates, sizes, and what is left of times.
 pub(crate) fn any(run: &Run, place: &Place) -> Vec<Plot> {
-    let mut plots = series::with_tails(run, place, "time");
-    plots.extend(series::rates(run, place));
-    plots.extend(series::memory(run, place));
-    plots.extend(series::times(run, place));
+    let mut plots = tails::with_tails(run, place, "time");
+    plots.extend(bars::rates(run, place));
+    plots.extend(bars::sizes(run, place));
+    plots.extend(bars::times(run, place));
     plots
 }
 
@@ -259,7 +272,9 @@ pub(crate) fn every(run: &Run) -> Grid {
     grid.without_empty_columns()
 }
 
-/// A figure by itself: neither a ratio to a peer nor one that a plot shows in another way.
+/// A figure by itself: neither a ratio to a peer, nor a difference, nor a bound.
 fn is_plain(measure: &Measure, dimension: Dimension) -> bool {
-    measure.unit.dimension == dimension && measure.peer().is_none()
+    let is_compared =
+        [" / ", " beyond ", " above "].iter().any(|word| measure.metric.contains(word));
+    measure.unit.dimension == dimension && !is_compared
 }

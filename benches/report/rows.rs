@@ -76,11 +76,6 @@ impl Measure {
             _ => Some(format!("{low} – {high}")),
         }
     }
-
-    /// Whose ratio it is: `p50 / rayon` is one to `rayon`.
-    pub(crate) fn peer(&self) -> Option<&str> {
-        self.metric.split_once(" / ").map(|(_, peer)| peer)
-    }
 }
 
 /// What one bench measured in one run.
@@ -174,7 +169,11 @@ impl Data {
     pub(crate) fn read_file(&mut self, path: &Path) -> Result<(), Fault> {
         let text = fs::read_to_string(path)
             .map_err(|source| Fault::Read { path: path.to_path_buf(), source })?;
-        self.runs.extend(parse(path, &text)?);
+        let runs = parse(path, &text)?;
+        if let Some(run) = runs.iter().find(|run| self.run(&run.bench).is_some()) {
+            return Err(Fault::Twice { path: path.to_path_buf(), bench: run.bench.clone() });
+        }
+        self.runs.extend(runs);
         Ok(())
     }
 }

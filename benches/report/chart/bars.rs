@@ -147,8 +147,8 @@ fn patterns(id: &str) -> Markup {
             pattern id={ (id) "-p2" } width="5" height="5" patternUnits="userSpaceOnUse" {
                 circle class="hole" cx="2.5" cy="2.5" r="1.4" {}
             }
-            pattern id={ (id) "-p3" } width="4" height="4" patternUnits="userSpaceOnUse" {
-                line class="cut" x1="0" x2="4" y1="2" y2="2" {}
+            pattern id={ (id) "-p3" } width="6" height="6" patternUnits="userSpaceOnUse" {
+                line class="cut" x1="3" x2="3" y1="0" y2="6" {}
             }
         }
     }

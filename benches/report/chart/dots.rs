@@ -29,58 +29,77 @@ pub(crate) struct Dots<'a> {
 }
 
 const ROW: f64 = 32.0;
+/// A line of text of its own.
+const NAME: f64 = 13.0;
 const EDGE: f64 = 8.0;
+
+/// An axis with its title, and the factor of its unit.
+struct Axis {
+    scale: Scale,
+    title: String,
+    factor: f64,
+}
+
+impl Axis {
+    fn new(scale: Scale, what: &str) -> Self {
+        let (unit, factor) = axis_unit(Dimension::Time, &scale);
+        Self { scale: scale.in_units_of(factor), title: format!("{what}, {unit} (log)"), factor }
+    }
+
+    fn write(&self, figure: f64) -> String {
+        crate::unit::short(figure / self.factor)
+    }
+}
 
 impl Dots<'_> {
     /// `None` without a figure that a logarithmic axis could show.
     pub(crate) fn draw(&self) -> Option<Drawing> {
         let has_cpu = self.dots.iter().any(|dot| dot.cpu.is_some());
         let right = Scale::log(self.cpus.iter().copied(), 248.0, WIDTH - EDGE);
-        let right = right.filter(|_| has_cpu);
+        let right = right.filter(|_| has_cpu).map(|scale| Axis::new(scale, "CPU a task"));
         let end = if right.is_some() { 226.0 } else { WIDTH - EDGE };
         let left = Scale::log(self.latencies.iter().copied(), EDGE, end)?;
-        let bottom = self.dots.len() as f64 * ROW + 4.0;
-        let axis = |scale: Scale, what: &str| {
-            let (unit, factor) = axis_unit(Dimension::Time, &scale);
-            (scale.in_units_of(factor), format!("{what}, {unit} (log)"), factor)
-        };
-        let (left, left_title, left_factor) = axis(left, self.what);
-        let right = right.map(|scale| axis(scale, "CPU a task"));
-        let written = |figure: f64, factor: f64| crate::unit::short(figure / factor);
+        let left = Axis::new(left, self.what);
+        let (mut rows, mut bottom) = (Vec::new(), 0.0);
+        for dot in self.dots {
+            let (row, height) = row(dot, &left, right.as_ref(), bottom);
+            rows.push(row);
+            bottom += height;
+        }
+        let bottom = bottom + 4.0;
         let body = html! {
-            (axis_below(&left, 0.0, bottom, &left_title))
-            @if let Some((right, title, _)) = &right { (axis_below(right, 0.0, bottom, title)) }
-            @for (index, dot) in self.dots.iter().enumerate() {
-                @let top = index as f64 * ROW;
-                @let figures = match dot.p99 {
-                    Some(p99) => {
-                        format!("{} – {}", written(dot.p50, left_factor), written(p99, left_factor))
-                    }
-                    None => written(dot.p50, left_factor),
-                };
-                (row_label(dot, &figures, end, top))
-                g class=(dot.family.class()) { (range(dot, &left, top + 22.0)) }
-                @if let (Some((right, _, factor)), Some(cpu)) = (&right, dot.cpu) {
-                    (text("figure", "end", WIDTH - 2.0, top + 12.0, &written(cpu, *factor)))
-                    g class=(dot.family.class()) {
-                        (dot.family.mark(right.at(cpu), top + 22.0, false))
-                    }
-                }
-            }
+            (axis_below(&left.scale, 0.0, bottom, &left.title))
+            @if let Some(right) = &right { (axis_below(&right.scale, 0.0, bottom, &right.title)) }
+            @for row in &rows { (row) }
         };
         Some(Drawing { body, width: WIDTH, height: bottom + AXIS })
     }
 }
 
-/// The name to the left, its figures to the right, above the line of the plot.
-fn row_label(dot: &Dot, figures: &str, end: f64, top: f64) -> Markup {
-    let room = end - width(figures, TICK) - 8.0;
+/// The name to the left, its figures to the right, the line of the plot below them; a name that is
+/// too long for that has a line to itself.
+fn row(dot: &Dot, left: &Axis, right: Option<&Axis>, top: f64) -> (Markup, f64) {
+    let figures = match dot.p99 {
+        Some(p99) => format!("{} – {}", left.write(dot.p50), left.write(p99)),
+        None => left.write(dot.p50),
+    };
+    let end = left.scale.to;
+    let is_long = width(&dot.name, LABEL) > end - width(&figures, TICK) - 8.0;
+    let line = if is_long { top + NAME } else { top };
     let class =
         if matches!(dot.family, Family::Peer | Family::Floor) { "label" } else { "label own" };
-    html! {
-        (text(class, "start", 0.0, top + 12.0, &fit(&dot.name, room, LABEL)))
-        (text("figure", "end", end, top + 12.0, figures))
-    }
+    let markup = html! {
+        (text(class, "start", 0.0, top + 12.0, &fit(&dot.name, WIDTH, LABEL)))
+        (text("figure", "end", end, line + 12.0, &figures))
+        g class=(dot.family.class()) { (range(dot, &left.scale, line + 22.0)) }
+        @if let (Some(right), Some(cpu)) = (right, dot.cpu) {
+            (text("figure", "end", WIDTH - 2.0, line + 12.0, &right.write(cpu)))
+            g class=(dot.family.class()) {
+                (dot.family.mark(right.scale.at(cpu), line + 22.0, false))
+            }
+        }
+    };
+    (markup, line - top + ROW)
 }
 
 /// A line from p50 to p99, which ends in a stroke; a mark at p50.

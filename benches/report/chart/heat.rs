@@ -24,6 +24,8 @@ const CLASSES: [&str; 7] = ["p3", "p2", "p1", "even", "t1", "t2", "t3"];
 
 const WIDTH: f64 = 380.0;
 const CELL: f64 = 34.0;
+/// Room for the title above the field.
+const TOP: f64 = 17.0;
 
 /// The class of a ratio.
 pub(crate) fn class(ratio: f64) -> &'static str {
@@ -36,11 +38,9 @@ impl Heat<'_> {
     pub(crate) fn draw(&self, id: &str) -> Option<Drawing> {
         let any = self.cells.iter().flatten().any(Option::is_some);
         let names = self.rows.iter().map(|name| width(name, TICK)).fold(0.0, f64::max);
-        let left = names.min(90.0) + 24.0;
+        let left = names.min(90.0) + 8.0;
         let wide = (WIDTH - left - 2.0) / self.columns.len().max(1) as f64;
-        let high = self.rows.len() as f64 * CELL;
-        let middle = f64::midpoint(left, WIDTH);
-        let turned = format!("translate(11 {}) rotate(-90)", Px(high / 2.0));
+        let bottom = TOP + self.rows.len() as f64 * CELL;
         // Cells narrower than a number of three digits show it smaller.
         let narrow = if wide < 32.0 { "cell small" } else { "cell" };
         let body = html! {
@@ -48,9 +48,10 @@ impl Heat<'_> {
                 pattern id={ (id) "-hatch" } width="6" height="6" patternUnits="userSpaceOnUse"
                     patternTransform="rotate(45)" { line class="hatch" x1="0" x2="0" y1="0" y2="6" {} }
             }
-            g transform=(turned) { (text("axis-title", "middle", 0.0, 0.0, self.up)) }
+            // Above its names and not beside them: it may be longer than the field is high.
+            (text("axis-title", "start", 0.0, 10.0, self.up))
             @for (row, name) in self.rows.iter().enumerate() {
-                @let y = high - (row + 1) as f64 * CELL;
+                @let y = bottom - (row + 1) as f64 * CELL;
                 (text("tick", "end", left - 6.0, y + CELL / 2.0 + 3.5, &fit(name, 90.0, TICK)))
                 @for column in 0..self.columns.len() {
                     @let ratio = self.cells.get(row).and_then(|cells| *cells.get(column)?);
@@ -59,12 +60,12 @@ impl Heat<'_> {
             }
             @for (column, name) in self.columns.iter().enumerate() {
                 @let x = left + (column as f64 + 0.5) * wide;
-                (text("tick", "middle", x, high + 14.0, &fit(name, wide, TICK)))
+                (text("tick", "middle", x, bottom + 13.0, &fit(name, wide, TICK)))
             }
-            (text("axis-title", "middle", middle, high + 30.0, self.across))
-            (legend(left, high + 42.0, id))
+            (text("axis-title", "end", WIDTH - 2.0, bottom + 29.0, self.across))
+            (legend(left, bottom + 42.0, id))
         };
-        any.then_some(Drawing { body, width: WIDTH, height: high + 76.0 })
+        any.then_some(Drawing { body, width: WIDTH, height: bottom + 78.0 })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Curves of time over size, both logarithmic.
 
-use maud::html;
+use maud::{Markup, html};
 
 use super::scale::{Scale, axis_unit};
 use super::{AXIS, Drawing, Family, LABEL, Px, TICK, WIDTH, fit, text, width};
@@ -11,9 +11,30 @@ use crate::unit::{self, Dimension};
 pub(crate) struct Curve {
     pub(crate) name: String,
     pub(crate) family: Family,
-    /// Which curve of its family it is; later ones are dashed and hollow.
+    /// Which curve of its family it is: each has its own shade, dash and mark.
     pub(crate) nth: usize,
     pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// The classes of its colour.
+    fn class(&self) -> String {
+        format!("{} n{}", self.family.class(), self.nth % SHADES)
+    }
+
+    fn mark(&self, x: f64, y: f64) -> Markup {
+        let shapes = [
+            self.family,
+            self.family,
+            Family::Auto,
+            Family::Peer,
+            Family::Floor,
+            Family::Auto,
+            Family::Peer,
+            Family::Floor,
+        ];
+        shapes[self.nth % shapes.len()].mark(x, y, matches!(self.nth % 8, 1 | 5..))
+    }
 }
 
 /// The plot.
@@ -25,6 +46,9 @@ pub(crate) struct Lines<'a> {
     pub(crate) up: &'a str,
 }
 
+/// Shades of a family's colour, and dashes, in the style sheet.
+const SHADES: usize = 6;
+const DASHES: usize = 4;
 const LEFT: f64 = 50.0;
 const HIGH: f64 = 250.0;
 const LEGEND_ROW: f64 = 17.0;
@@ -60,13 +84,13 @@ impl Lines<'_> {
             @let turned = format!("translate(9 {}) rotate(-90)", Px(middle));
             g transform=(turned) { (text("axis-title", "middle", 0.0, 0.0, &title)) }
             @for curve in self.curves {
-                g class=(curve.family.class()) {
+                g class=(curve.class()) {
                     @let places: Vec<(f64, f64)> =
                         curve.points.iter().map(|(x, y)| (across.at(*x), up.at(*y))).collect();
                     @let corners: Vec<String> =
                         places.iter().map(|(x, y)| format!("{},{}", Px(*x), Px(*y))).collect();
-                    polyline class={ "curve dash" (curve.nth.min(3)) } points=(corners.join(" ")) {}
-                    @for (x, y) in &places { (curve.family.mark(*x, *y, curve.nth > 0)) }
+                    polyline class={ "curve dash" (curve.nth % DASHES) } points=(corners.join(" ")) {}
+                    @for (x, y) in &places { (curve.mark(*x, *y)) }
                 }
             }
         };
@@ -81,17 +105,17 @@ impl Lines<'_> {
     }
 
     /// The names, each with its line.
-    fn legend(&self) -> maud::Markup {
+    fn legend(&self) -> Markup {
         let columns = self.columns();
         let wide = WIDTH / columns as f64;
         html! {
             @for (index, curve) in self.curves.iter().enumerate() {
                 @let x = (index % columns) as f64 * wide;
                 @let y = (index / columns) as f64 * LEGEND_ROW + 8.0;
-                g class=(curve.family.class()) {
-                    line class={ "curve dash" (curve.nth.min(3)) }
+                g class=(curve.class()) {
+                    line class={ "curve dash" (curve.nth % DASHES) }
                         x1=(Px(x)) x2=(Px(x + 24.0)) y1=(Px(y)) y2=(Px(y)) {}
-                    (curve.family.mark(x + 12.0, y, curve.nth > 0))
+                    (curve.mark(x + 12.0, y))
                 }
                 (text("label", "start", x + 29.0, y + 4.0, &fit(&curve.name, wide - 32.0, LABEL)))
             }

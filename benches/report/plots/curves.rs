@@ -1,7 +1,7 @@
 //! Curves of time over the size of a payload.
 
 use super::place::{Place, Words};
-use super::{Plot, family, is_plain};
+use super::{Plot, bars, family, is_plain};
 use crate::chart::lines::{Curve, Lines};
 use crate::grid::{Grid, NONE};
 use crate::rows::{Measure, Run, distinct};
@@ -35,7 +35,9 @@ pub(crate) fn payload(run: &Run, place: &Place) -> Vec<Plot> {
         };
         Some(Plot::new(place.id("size", index), words, &drawing, grid(run, &of, metric)))
     };
-    metrics.iter().enumerate().filter_map(plot).collect()
+    let mut plots: Vec<Plot> = metrics.iter().enumerate().filter_map(plot).collect();
+    plots.extend(bars::times(run, place));
+    plots
 }
 
 fn curves(run: &Run, of: &dyn Fn(&Measure) -> bool) -> Vec<Curve> {

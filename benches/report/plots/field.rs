@@ -1,19 +1,19 @@
 //! The crossover: for each size of payload and each time of service, what a process costs over what
 //! a thread costs.
 
-use super::Plot;
-use super::place::{Place, Words};
-use crate::chart::heat::Heat;
-use crate::grid::{Grid, NONE};
-use crate::rows::{Measure, Run};
+use crate::rows::{Measure, Run, distinct};
 use crate::unit::{self, Dimension};
 
-/// The figures by which threads and processes are compared, the first that there is.
+/// The figures by which threads and processes are compared, the first that there is; and, in
+/// addition, CPU time.
 const METRICS: [&str; 6] = ["wall", "time", "p50", "mean", "service", "rate"];
+const CPU: &str = "cpu";
 
-/// What a process costs over what a thread costs, by size and time.
+/// What a process costs over what a thread costs, by size and time, for one kind of work.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Field {
+    /// What the cases say before size and time: `plain`. May be empty.
+    pub(crate) kind: String,
     /// In bytes, ascending.
     pub(crate) sizes: Vec<f64>,
     /// In nanoseconds, ascending.
@@ -36,25 +36,47 @@ pub(crate) struct Cell {
 }
 
 impl Field {
-    /// The field of a run; `None` if no case tells both a size and a time.
-    pub(crate) fn of(run: &Run) -> Option<Self> {
-        let (metric, ratios) = ratios(run)?;
+    /// The fields of a run: each kind by the first figure that there is, then each by CPU time. A
+    /// case belongs to one if it tells both a size and a time.
+    pub(crate) fn all(run: &Run) -> Vec<Self> {
+        let first = METRICS.iter().map(|metric| Self::by(run, metric)).find(|all| !all.is_empty());
+        let mut fields = first.unwrap_or_default();
+        fields.extend(Self::by(run, CPU));
+        fields
+    }
+
+    /// The fields of one figure, as the bench paired it within rounds, else from medians.
+    fn by(run: &Run, metric: &str) -> Vec<Self> {
+        let paired = paired(run, metric);
+        let cells = if paired.is_empty() { of_medians(run, metric) } else { paired };
+        let kinds = distinct(cells.iter().map(|(kind, _)| *kind));
+        let of_kind = |kind: &&str| {
+            let own = cells.iter().filter(|(other, _)| other == kind).map(|(_, cell)| *cell);
+            Self::of(kind, metric, &own.collect::<Vec<_>>())
+        };
+        kinds.iter().map(of_kind).collect()
+    }
+
+    fn of(kind: &str, metric: &str, found: &[Cell]) -> Self {
         let axis = |pick: fn(&Cell) -> f64| {
-            let mut places: Vec<f64> = ratios.iter().map(pick).collect();
+            let mut places: Vec<f64> = found.iter().map(pick).collect();
             places.sort_by(f64::total_cmp);
             places.dedup();
             places
         };
         let (sizes, times) = (axis(|cell| cell.size), axis(|cell| cell.time));
-        let cell = |size: f64, time: f64| {
-            let found = ratios.iter().find(|cell| cell.size == size && cell.time == time);
-            found.map(|cell| cell.ratio)
+        let at = |size: f64, time: f64| {
+            let cell = found.iter().find(|cell| cell.size == size && cell.time == time);
+            cell.map(|cell| cell.ratio)
         };
-        let cells = sizes
-            .iter()
-            .map(|size| times.iter().map(|time| cell(*size, *time)).collect())
-            .collect();
-        Some(Self { sizes, times, cells, metric })
+        let row = |size: &f64| times.iter().map(|time| at(*size, *time)).collect();
+        let cells = sizes.iter().map(row).collect();
+        Self { kind: kind.to_owned(), metric: metric.to_owned(), sizes, times, cells }
+    }
+
+    /// Whether it is one of CPU time.
+    pub(crate) fn is_cpu(&self) -> bool {
+        self.metric == CPU
     }
 
     /// Every cell that was measured.
@@ -85,19 +107,11 @@ fn is_thread(name: &str) -> bool {
     name.contains("thread")
 }
 
-/// The figure that was compared, and the cells: as the bench wrote them, paired within rounds, else
-/// from medians.
-fn ratios(run: &Run) -> Option<(String, Vec<Cell>)> {
-    METRICS.iter().find_map(|metric| {
-        let paired = paired(run, metric);
-        let found = if paired.is_empty() { of_medians(run, metric) } else { paired };
-        (!found.is_empty()).then(|| ((*metric).to_owned(), found))
-    })
-}
-
-fn place(measure: &Measure) -> Option<(f64, f64)> {
-    let (size, time) = unit::told_by(&measure.case);
-    Some((size?, time?))
+/// Kind, size and time of a case.
+fn place(case: &str) -> Option<(&str, f64, f64)> {
+    let (size, time) = unit::told_by(case);
+    let kind = &case[..case.find(|letter: char| letter.is_ascii_digit())?];
+    Some((kind.trim().trim_end_matches(','), size?, time?))
 }
 
 /// Of rates the larger one is the cheaper one.
@@ -106,24 +120,24 @@ fn oriented(metric: &str, ratio: f64) -> Option<f64> {
     (ratio.is_finite() && ratio > 0.0).then_some(ratio)
 }
 
-fn paired(run: &Run, metric: &str) -> Vec<Cell> {
-    let ratio = |measure: &Measure| {
+fn paired<'a>(run: &'a Run, metric: &str) -> Vec<(&'a str, Cell)> {
+    let ratio = |measure: &'a Measure| {
         let (name, peer) = measure.metric.split_once(" / ")?;
         if name != metric {
             return None;
         }
-        let (size, time) = place(measure)?;
+        let (kind, size, time) = place(&measure.case)?;
         let ratio = match () {
             () if is_process(&measure.system) && is_thread(peer) => measure.value,
             () if is_thread(&measure.system) && is_process(peer) => 1.0 / measure.value,
             () => return None,
         };
-        Some(Cell { size, time, ratio: oriented(metric, ratio)? })
+        Some((kind, Cell { size, time, ratio: oriented(metric, ratio)? }))
     };
     run.measures.iter().filter_map(ratio).collect()
 }
 
-fn of_medians(run: &Run, metric: &str) -> Vec<Cell> {
+fn of_medians<'a>(run: &'a Run, metric: &str) -> Vec<(&'a str, Cell)> {
     let is = |measure: &Measure| {
         let dimension = measure.unit.dimension;
         measure.metric == metric && matches!(dimension, Dimension::Time | Dimension::Rate)
@@ -132,72 +146,12 @@ fn of_medians(run: &Run, metric: &str) -> Vec<Cell> {
     let (Some(process), Some(thread)) = (named(is_process), named(is_thread)) else {
         return Vec::new();
     };
-    let ratio = |case: &str| {
-        let over = run.find(process, case, metric)?;
-        let (size, time) = place(over)?;
-        let ratio = over.value / run.find(thread, case, metric)?.value;
-        Some(Cell { size, time, ratio: oriented(metric, ratio)? })
+    let ratio = |case: &'a str| {
+        let (kind, size, time) = place(case)?;
+        let ratio = run.find(process, case, metric)?.value / run.find(thread, case, metric)?.value;
+        Some((kind, Cell { size, time, ratio: oriented(metric, ratio)? }))
     };
     run.cases(is).into_iter().filter_map(ratio).collect()
-}
-
-/// The map of the first screen.
-pub(crate) fn plots(run: &Run, map: &Place) -> Vec<Plot> {
-    let Some(field) = Field::of(run) else { return Vec::new() };
-    let columns: Vec<String> = field.times.iter().map(|time| unit::time(*time)).collect();
-    let rows: Vec<String> = field.sizes.iter().map(|size| unit::size(*size)).collect();
-    let heat = Heat {
-        columns: &columns,
-        rows: &rows,
-        cells: &field.cells,
-        across: &format!("service time of a task, {} to {}", ends(&columns).0, ends(&columns).1),
-        up: &format!("payload, {} to {}", ends(&rows).0, ends(&rows).1),
-    };
-    let id = map.id("map", 0);
-    let Some(drawing) = heat.draw(&Place::svg_id(&id)) else { return Vec::new() };
-    let measured = field.measured().count();
-    let cheaper = field.measured().filter(|cell| cell.ratio < 1.0).count();
-    let title = "Process over thread, by payload and service time".to_owned();
-    let words = Words {
-        about: format!(
-            "What a task costs in a process over what it costs on a thread, by {}: at 1.00 \
-             neither wins, above it a thread does.",
-            if field.metric == "wall" { "wall time" } else { &field.metric }
-        ),
-        desc: format!(
-            "A field of {measured} ratios; in {cheaper} of them a process costs less than a \
-             thread. Payloads from {} to {}, service times from {} to {}. {}",
-            ends(&rows).0,
-            ends(&rows).1,
-            ends(&columns).0,
-            ends(&columns).1,
-            rows_in_words(&field)
-        ),
-        title,
-    };
-    let head = std::iter::once("payload".to_owned()).chain(columns.iter().cloned());
-    let mut grid = Grid::new("Process over thread, by payload and service time", head);
-    for (name, cells) in rows.iter().zip(&field.cells) {
-        let cells = cells.iter().map(|cell| cell.map_or_else(|| NONE.to_owned(), unit::ratio));
-        grid.push(std::iter::once(name.clone()).chain(cells));
-    }
-    vec![Plot::new(id, words, &drawing, grid)]
-}
-
-fn ends(names: &[String]) -> (&str, &str) {
-    (names.first().map_or("", String::as_str), names.last().map_or("", String::as_str))
-}
-
-fn rows_in_words(field: &Field) -> String {
-    let row = |(index, size): (usize, &f64)| match field.from(index, 1.1) {
-        Some(time) => format!(
-            "With {} a process costs at most a tenth more from {} on.",
-            unit::size(*size),
-            unit::time(time)
-        ),
-        None => format!("With {} it always costs more than a tenth more.", unit::size(*size)),
-    };
-    field.sizes.iter().enumerate().map(row).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -229,7 +183,7 @@ mod tests {
             (thread, "64 B, 1 ms", "wall", 1.0, "ms"),
             (process, "64 B, 1 ms", "wall", 0.9, "ms"),
         ];
-        let field = Field::of(&run(&medians)).unwrap();
+        let field = Field::all(&run(&medians)).remove(0);
         assert_eq!(
             (field.sizes.as_slice(), field.times.as_slice()),
             (&[64.0][..], &[1e4, 1e6][..])
@@ -238,7 +192,7 @@ mod tests {
         assert_eq!((field.from(0, 1.1), field.from(0, 0.5)), (Some(1e6), None));
         let mut rows = medians.to_vec();
         rows.push((process, "64 B, 10 µs", "wall / amphi threads", 1.5, "ratio"));
-        assert_eq!(Field::of(&run(&rows)).unwrap().cells, [[Some(1.5)]]);
+        assert_eq!(Field::all(&run(&rows))[0].cells, [[Some(1.5)]]);
     }
 
     #[test]
@@ -247,7 +201,22 @@ mod tests {
             ("thread", "1 KiB, 5 ms", "rate", 100.0, "tasks/s"),
             ("process", "1 KiB, 5 ms", "rate", 50.0, "tasks/s"),
         ];
-        assert_eq!(Field::of(&run(&rows)).unwrap().cells, [[Some(2.0)]]);
-        assert_eq!(Field::of(&run(&[("thread", "hot", "wall", 1.0, "ns")])), None);
+        assert_eq!(Field::all(&run(&rows))[0].cells, [[Some(2.0)]]);
+        assert_eq!(Field::all(&run(&[("thread", "hot", "wall", 1.0, "ns")])), []);
+    }
+
+    #[test]
+    fn each_kind_has_a_field_and_cpu_time_comes_last() {
+        let mut rows = Vec::new();
+        for case in ["empty", "plain, 64 B, 1 µs", "keyed, 64 B, 1 µs"] {
+            for metric in ["cpu", "wall"] {
+                rows.push(("thread", case, metric, 1.0, "ns/task"));
+                rows.push(("process", case, metric, 2.0, "ns/task"));
+            }
+        }
+        let fields = Field::all(&run(&rows));
+        let names: Vec<_> = fields.iter().map(|of| (of.kind.as_str(), of.is_cpu())).collect();
+        let all = [("plain", false), ("keyed", false), ("plain", true), ("keyed", true)];
+        assert_eq!(names, all);
     }
 }

@@ -57,7 +57,8 @@ const CONTRAST: &str = r#"(() => {
     };
     check(["ink", "soft", "link", "noise"], ["card", "ground"], 4.5);
     check(["ink"], ["p3", "p2", "p1", "even", "t1", "t2", "t3"], 4.5);
-    check(["thread", "process", "auto", "peer", "floor"], ["card"], 3);
+    check(["thread", "thread-1", "thread-2", "process", "process-1", "process-2", "process-3",
+        "process-4", "process-5", "auto", "peer", "floor"], ["card"], 3);
     return found;
 })()"#;
 

@@ -132,10 +132,15 @@ pub(crate) fn crossover() -> Vec<Row> {
     let times = [("1 µs", 1e3), ("10 µs", 1e4), ("100 µs", 1e5), ("1 ms", 1e6), ("10 ms", 1e7)];
     for (size, cross) in sizes {
         for (time, ns) in times {
-            let case = format!("{size}, {time}");
-            let of_process = if ns > 5e5 && cross < 1e5 { ns * 0.8 } else { ns + cross };
-            for (system, wall) in [("amphi threads", ns), ("amphi processes", of_process)] {
-                rows.push(Row::new("crossover", system, &case, "wall", wall, "ns"));
+            let plain = if ns > 5e5 && cross < 1e5 { ns * 0.8 } else { ns + cross };
+            let keyed = ns / 2.0 + cross;
+            for (system, plain, keyed) in [("thread", ns, ns), ("process", plain, keyed)] {
+                for (kind, wall) in [("plain", plain), ("keyed", keyed)] {
+                    let case = format!("{kind}, {size}, {time}");
+                    rows.push(Row::new("crossover", system, &case, "wall", wall, "ns/task"));
+                }
+                let case = format!("plain, {size}, {time}");
+                rows.push(Row::new("crossover", system, &case, "cpu", plain, "ns/task"));
             }
         }
     }
@@ -160,11 +165,29 @@ pub(crate) fn payload() -> Vec<Row> {
 
 fn memory() -> Vec<Row> {
     let mut rows = vec![machine("memory", 0.0)];
-    for (case, workers) in [("1 worker", 1.0), ("8 workers", 8.0)] {
-        for (system, mib) in [("amphi threads", 4.0), ("amphi processes", 4.0 + 2.0 * workers)] {
-            for (metric, share) in [("rss", 1.6), ("pss", 1.0), ("uss", 0.7)] {
-                rows.push(Row::new("memory", system, case, metric, mib * share, "MiB"));
+    for (system, each) in [("amphi threads", 0.1), ("amphi processes", 2.0), ("Node cluster", 30.0)]
+    {
+        let mut add = |case: &str, metric: &str, mib: f64, unit| {
+            rows.push(Row::new("memory", system, case, metric, mib, unit));
+        };
+        for (metric, share) in [("rss", 1.6), ("pss", 1.0), ("uss", 0.7)] {
+            for workers in [1.0, 8.0] {
+                let all = (4.0 + each * workers) * share;
+                add(&format!("{workers} workers, started"), metric, all / 2.0, "MiB");
+                add(&format!("{workers} workers, worked"), metric, all, "MiB");
+                add(
+                    &format!("{workers} workers, worked"),
+                    &format!("worker {metric}"),
+                    each,
+                    "MiB",
+                );
             }
+            add("each further of the workers, worked", metric, each * share, "MiB/worker");
+        }
+        add("burst, 1 KiB kept", "pss held", 512.0, "MiB");
+        add("burst, 1 KiB kept", "pss at once", 128.0, "MiB");
+        if system == "amphi processes" {
+            add("burst, 1 KiB kept", "pss renewed", 4.0, "MiB");
         }
     }
     rows

@@ -47,6 +47,10 @@ fn bad_input_says_what_is_wrong_and_what_to_do() {
         assert_fails(&run(&room), 1, words);
         assert!(!room.path().join("out/index.html").exists(), "{text}");
     }
+    for name in ["bad.json", "old.json"] {
+        room.file(name, &file::text(&fixture::dispatch()));
+    }
+    assert_fails(&run(&room), 1, &["old.json holds rows of the bench dispatch", "move one"]);
 }
 
 #[test]
