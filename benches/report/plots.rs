@@ -201,8 +201,16 @@ pub(crate) fn map(data: &Data, absent: &BTreeMap<String, String>) -> Section {
 
 /// All other parts, those of benches that this file does not know last.
 pub(crate) fn sections(data: &Data, absent: &BTreeMap<String, String>) -> Vec<Section> {
-    let mut sections: Vec<Section> =
-        SECTIONS.iter().map(|line| section(line, data, absent)).collect();
+    let mut sections: Vec<Section> = Vec::new();
+    let mut told: Vec<&str> = vec![MAP.bench];
+    for line in &SECTIONS {
+        let section = section(line, data, absent);
+        // That a bench is missing is said once.
+        if section.missing.is_none() || !told.contains(&line.bench) {
+            told.push(line.bench);
+            sections.push(section);
+        }
+    }
     let known = |bench: &str| SECTIONS.iter().chain([&MAP]).any(|line| line.bench == bench);
     let others = data.runs.iter().filter(|run| !known(&run.bench) && !run.measures.is_empty());
     let plots: Vec<Plot> =
@@ -227,7 +235,9 @@ fn section(line: &Line, data: &Data, absent: &BTreeMap<String, String>) -> Secti
              the tables at the end. {measure} measures all of it."
         )),
         (None, true) => Some(match absent.get(bench) {
-            Some(why) => format!("No figures: {why}"),
+            Some(why) => {
+                format!("No figures: {why}. When that is mended, {measure} measures them.")
+            }
             None => format!("No figures of the bench {bench}: {measure} measures them."),
         }),
     };

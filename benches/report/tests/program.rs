@@ -146,7 +146,9 @@ fn benches_are_run_and_those_that_fail_or_lack_are_said() {
     let page = fs::read_to_string(out.join("index.html")).unwrap();
     assert!(page.contains("amphi processes") && !page.contains(">old<"));
     assert!(page.contains("No figures: it failed (exit status: 3)"));
-    assert!(page.contains("No figures: this package has no bench payload"));
+    let missing = "No figures: this package has no bench payload. When that is mended, ";
+    assert!(page.contains(missing));
+    assert_eq!(page.matches("has no bench crossover").count(), 1, "it is said once");
     let log = fs::read_to_string(out.join("log/dispatch.txt")).unwrap();
     assert_eq!(log, "this is the bench dispatch, called with --quick\n");
 }
