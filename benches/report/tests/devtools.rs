@@ -15,6 +15,9 @@ use crate::fixture::Room;
 /// The longest that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The longest that it may take to end when asked.
+const PARTING: Duration = Duration::from_secs(5);
+
 /// Its names in distributions.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
@@ -181,6 +184,10 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // Asked to end, it takes its helpers along, who would write into the profile once more.
+        let _ = self.to.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        let deadline = Instant::now() + PARTING;
+        while self.from.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
