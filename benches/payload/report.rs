@@ -3,6 +3,7 @@
 use amphi_benches::machine::headline;
 use amphi_benches::table::{micros, ratio};
 use amphi_benches::{Row, Spread, Table, Tally};
+use serde_json::{Map, Value};
 
 use crate::jobs::{BLOB, BYTES, NAMES, THREADS};
 use crate::sharing::{self, AGAIN, COPIED, FIRST, HERE};
