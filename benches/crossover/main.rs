@@ -7,11 +7,11 @@
 //! the order turns with the round. See `benches/README.md`.
 
 use std::error::Error;
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::{Options, Row, Tally, json as file};
+use amphi_benches::options::{self, Options};
+use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use self::drive::Place;
@@ -30,24 +30,7 @@ amphi::app!(jobs::app);
 const BENCH: &str = "crossover";
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    if std::env::var_os("AMPHI_PLACE").is_some() {
-        eprintln!("AMPHI_PLACE is set and would move the tasks of both places; unset it");
-        return ExitCode::from(2);
-    }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{BENCH} bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -57,9 +40,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let places = drive::start(plan.cores)?;
     let neighbours = Neighbours::watch();
     let tally = measure(&places, options, &plan, &book);
-    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
-    machine.insert("quick".to_owned(), json!(plan.quick));
-    machine.insert("rounds".to_owned(), json!(plan.rounds));
+    machine::note_run(&mut machine, &neighbours, plan.quick, plan.rounds);
     for (service, (name, _)) in SERVICES.iter().enumerate() {
         let ns = book.time(service).as_secs_f64() * 1e9;
         machine.insert(format!("work_ns {name}"), json!(ns.round()));
@@ -82,13 +63,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// All rounds.
 fn measure(places: &[Place; 2], options: &Options, plan: &Plan, book: &Book) -> Tally {
     let mut tally = Tally::new();
-    let terminal = stderr().is_terminal();
     let with_count = |&cell: &Cell| (cell, drive::count(places, cell, plan, book));
     let cells: Vec<(Cell, usize)> = plan.cells.iter().map(with_count).collect();
     for round in 0..plan.rounds {
-        if terminal {
-            eprint!("\r\x1b[Kround {} of {} ", round + 1, plan.rounds);
-        }
+        options::round_begins(round, plan.rounds);
         let in_turn = || places.iter().cycle().skip(round % 2).take(2);
         if options.wants_case(drive::EMPTY) {
             in_turn().for_each(|place| place.measure_empty(plan, round, &mut tally));
@@ -97,8 +75,6 @@ fn measure(places: &[Place; 2], options: &Options, plan: &Plan, book: &Book) -> 
             in_turn().for_each(|place| place.measure(cell, plan, book, round, &mut tally));
         }
     }
-    if terminal {
-        eprint!("\r\x1b[K");
-    }
+    options::end_of_rounds();
     tally
 }

@@ -8,12 +8,12 @@
 //! a marker of its own: procspawn's by `procspawn::init` (which must come first in `main`),
 //! amphi's before `main` by [`amphi::app!`], ours by [`pools::roles::take_over`].
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
 use amphi_benches::{Row, Tally, json as file};
-use serde_json::json;
 
 use crate::case::Plan;
 use crate::pools::System;
@@ -35,21 +35,16 @@ fn main() -> ExitCode {
     if pools::roles::take_over(&systems::ROLES) {
         return ExitCode::SUCCESS;
     }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    let plan = Plan::of(&options);
+    options::main(BENCH, run)
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let plan = Plan::of(options);
     let mut machine = machine::describe();
-    let mut systems = systems::start(&options);
+    let mut systems = systems::start(options);
     let neighbours = Neighbours::watch();
     let tally = measure(&mut systems, &plan);
-    machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
-    machine.insert("quick".to_owned(), json!(plan.quick));
-    machine.insert("rounds".to_owned(), json!(plan.rounds));
+    machine::note_run(&mut machine, &neighbours, plan.quick, plan.rounds);
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
     drop(systems);
 
@@ -57,21 +52,15 @@ fn main() -> ExitCode {
     rows.extend(report::ratio_rows(&tally, &names, &plan));
     rows.extend(reach::rows(&tally));
     rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows);
+    let written = file::write(BENCH, &rows)?;
     if options.json_only {
         print!("{}", file::text(&rows));
     } else {
         report::print(&tally, &names, &plan, &machine);
         reach::print(&tally);
     }
-    match written {
-        Ok(path) => eprintln!("rows: {}", path.display()),
-        Err(error) => {
-            eprintln!("the rows could not be written: {error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    eprintln!("rows: {}", written.display());
+    Ok(())
 }
 
 /// Runs all rounds.

@@ -8,6 +8,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use serde_json::{Map, Value, json};
 
 use crate::cpu::used_so_far;
+use crate::runtime::{self, Runtime};
 
 /// The fields of the machine row: cores, kernel, processor, commit, load, cost of a clock read.
 ///
@@ -25,10 +26,41 @@ pub fn describe() -> Map<String, Value> {
 }
 
 /// Cores that others may keep busy before the figures stop being about this bench.
-const NOISE: f64 = 0.1;
+pub const NOISE: f64 = 0.1;
 
-/// The run in one line, from the fields of its machine row: those of [`describe`], and `rounds`,
-/// `quick` and `busy_cores_of_others`.
+/// The field of the machine row that says what [`Neighbours`] saw.
+pub const BUSY: &str = "busy_cores_of_others";
+
+/// Notes in the machine row what is known at the end of the rounds.
+pub fn note_run(
+    machine: &mut Map<String, Value>,
+    neighbours: &Neighbours,
+    quick: bool,
+    rounds: usize,
+) {
+    machine.insert(BUSY.to_owned(), json!(neighbours.busy_cores()));
+    machine.insert("quick".to_owned(), json!(quick));
+    machine.insert("rounds".to_owned(), json!(rounds));
+}
+
+/// Notes in the machine row which versions of runtimes are here: null for one that is not.
+pub fn note_versions(machine: &mut Map<String, Value>, runtimes: &[Runtime]) {
+    for runtime in runtimes {
+        machine.insert(runtime.name().to_owned(), json!(runtime::version(*runtime)));
+    }
+}
+
+/// What [`note_versions`] has noted, in words: `node v20.20.2, no python`.
+pub fn versions(machine: &Map<String, Value>, runtimes: &[Runtime]) -> String {
+    let one = |runtime: &Runtime| match machine.get(runtime.name()) {
+        Some(Value::String(version)) => version.clone(),
+        _ => format!("no {}", runtime.name()),
+    };
+    runtimes.iter().map(one).collect::<Vec<String>>().join(", ")
+}
+
+/// The run in one line, from the fields of its machine row: those of [`describe`] and of
+/// [`note_run`].
 pub fn headline(bench: &str, machine: &Map<String, Value>) -> String {
     let field = |key: &str| match machine.get(key) {
         Some(Value::String(text)) => text.clone(),
@@ -51,9 +83,6 @@ pub fn headline(bench: &str, machine: &Map<String, Value>) -> String {
         if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
     )
 }
-
-/// The field of the machine row that says what [`Neighbours`] saw.
-pub const BUSY: &str = "busy_cores_of_others";
 
 /// Looks at how busy others keep this machine. A run beside a compiler measures the compiler.
 #[derive(Debug)]
@@ -122,5 +151,43 @@ fn commit() -> String {
     match git(&["status", "--porcelain", "--untracked-files=no"]) {
         Some(changes) if changes.is_empty() => commit,
         _ => format!("{commit} with changes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(busy: Value, quick: bool) -> Map<String, Value> {
+        let fields = [
+            ("cores", json!(2)),
+            ("commit", json!("0123456789ab")),
+            (BUSY, busy),
+            ("quick", json!(quick)),
+            ("rounds", json!(12)),
+            ("node", json!("node v20.1.2")),
+            ("python", Value::Null),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn the_headline_says_what_the_row_says() {
+        let quiet = headline("probe", &row(json!(0.02), false));
+        assert!(
+            quiet.starts_with("probe: 2 cores of ?, kernel ?, commit 0123456789ab; 12 rounds;")
+        );
+        assert!(quiet.ends_with("others kept 0.02 cores busy meanwhile"), "{quiet}");
+        let noisy = headline("probe", &row(json!(NOISE * 2.0), true));
+        assert!(noisy.contains("12 rounds (--quick);"), "{noisy}");
+        assert!(noisy.ends_with("0.20 cores busy meanwhile: THIS RUN IS NOISE"), "{noisy}");
+        let unknown = headline("probe", &row(Value::Null, false));
+        assert!(unknown.ends_with("others kept ? cores busy meanwhile"), "{unknown}");
+    }
+
+    #[test]
+    fn runtimes_that_are_not_here_are_said() {
+        let runtimes = [Runtime::Node, Runtime::Python];
+        assert_eq!(versions(&row(Value::Null, true), &runtimes), "node v20.1.2, no python");
     }
 }

@@ -84,7 +84,12 @@ pub fn end_of_rounds() {
     }
 }
 
-/// A bench's `main`: reads the flags and runs it. Wrong flags end with 2, an error with 1.
+/// Variables by which an engine is told what a bench tells it itself: the figures of a run with one
+/// of them would be those of something else.
+const VARIABLES: [&str; 3] = ["AMPHI_PLACE", "AMPHI_CORES", "AMPHI_AUDIT"];
+
+/// A bench's `main`: reads the flags and runs it. Wrong flags, and variables that would move the
+/// tasks, end with 2, an error with 1.
 pub fn main(bench: &str, run: impl FnOnce(&Options) -> Result<(), Box<dyn Error>>) -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -93,6 +98,10 @@ pub fn main(bench: &str, run: impl FnOnce(&Options) -> Result<(), Box<dyn Error>
             return ExitCode::from(2);
         }
     };
+    if let Some(name) = first_set(&VARIABLES) {
+        eprintln!("{bench} bench: {name} is set and would change what is measured; unset it");
+        return ExitCode::from(2);
+    }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -100,6 +109,10 @@ pub fn main(bench: &str, run: impl FnOnce(&Options) -> Result<(), Box<dyn Error>
             ExitCode::FAILURE
         }
     }
+}
+
+fn first_set<'a>(variables: &[&'a str]) -> Option<&'a str> {
+    variables.iter().copied().find(|name| std::env::var_os(name).is_some())
 }
 
 fn wants(filter: &[String], name: &str) -> bool {
@@ -134,6 +147,12 @@ mod tests {
         let options = parse("").unwrap();
         assert!(options.quick && options.rounds == Some(1));
         assert_eq!(parse("--bench").unwrap(), Options::default());
+    }
+
+    #[test]
+    fn a_variable_that_is_set_is_named() {
+        assert_eq!(first_set(&["AMPHI_NO_SUCH_VARIABLE"]), None);
+        assert_eq!(first_set(&["AMPHI_NO_SUCH_VARIABLE", "PATH"]), Some("PATH"));
     }
 
     #[test]

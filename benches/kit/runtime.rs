@@ -44,6 +44,11 @@ impl Runtime {
         }
     }
 
+    /// Whether `AMPHI_REQUIRE` lists it.
+    pub fn is_required(self) -> bool {
+        env::var(REQUIRE).is_ok_and(|list| lists(&list, self))
+    }
+
     /// The program that is looked for, and what makes it tell its own file and its version.
     const fn question(self) -> (&'static str, [&'static str; 2]) {
         match self {
@@ -102,7 +107,7 @@ pub fn version(name: Runtime) -> Option<String> {
 }
 
 fn ask(runtime: Runtime) -> Result<(PathBuf, String), Missing> {
-    let required = env::var(REQUIRE).is_ok_and(|list| lists(&list, runtime));
+    let required = runtime.is_required();
     let missing = |reason| Missing { runtime, reason, required };
     let (program, question) = runtime.question();
     let mut command = Command::new(program);

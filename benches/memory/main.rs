@@ -7,14 +7,14 @@
 //! are read from outside, from the host and everything that it started. See `benches/README.md`.
 
 use std::error::Error;
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::runtime::{self, Runtime};
-use amphi_benches::{Options, Row, Tally, json as file};
-use serde_json::{Map, Value, json};
+use amphi_benches::options::{self, Options};
+use amphi_benches::runtime::Runtime;
+use amphi_benches::{Row, Tally, json as file};
+use serde_json::json;
 
 use self::burst::Burst;
 use self::systems::Systems;
@@ -30,6 +30,9 @@ mod systems;
 amphi::app!(jobs::app);
 
 const BENCH: &str = "memory";
+
+/// What peers are written for.
+const RUNTIMES: [Runtime; 1] = [Runtime::Node];
 
 /// Nothing is waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,28 +67,7 @@ fn main() -> ExitCode {
     if let Some(code) = host::take_over() {
         return code;
     }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    if let Some(name) = ["AMPHI_PLACE", "AMPHI_CORES"].into_iter().find(|name| is_set(name)) {
-        eprintln!("{name} is set and would change all configurations; unset it");
-        return ExitCode::from(2);
-    }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{BENCH} bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some()
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -94,7 +76,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let systems = Systems::found(options)?;
     let neighbours = Neighbours::watch();
     let tally = measure(&systems, &plan, options)?;
-    note_run(&mut machine, &plan, neighbours.busy_cores());
+    machine::note_run(&mut machine, &neighbours, plan.quick, plan.rounds);
+    machine::note_versions(&mut machine, &RUNTIMES);
+    machine.insert("burst_workers".to_owned(), json!(plan.burst_workers));
+    machine.insert("tasks_a_worker".to_owned(), json!(TASKS));
 
     let mut rows = tally.rows(BENCH);
     rows.extend(reach::rows(&tally, &plan));
@@ -114,11 +99,6 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 fn measure(systems: &Systems, plan: &Plan, options: &Options) -> Result<Tally, Box<dyn Error>> {
     let mut tally = Tally::new();
     let count = systems.present.len();
-    let show = |round: usize, what: &str| {
-        if stderr().is_terminal() {
-            eprint!("\r\x1b[Kround {} of {}: {what} ", round + 1, plan.rounds);
-        }
-    };
     let mut bursts = Burst::ALL.to_vec();
     bursts.retain(|burst| options.wants_case(burst.name()));
     if !bursts.is_empty()
@@ -128,11 +108,11 @@ fn measure(systems: &Systems, plan: &Plan, options: &Options) -> Result<Tally, B
         bursts.clear();
     }
     for round in 0..plan.rounds {
+        options::round_begins(round, plan.rounds);
         let turns = || (0..count).map(|turn| &systems.present[(turn + round) % count]);
         if options.wants_case(scale::CASE) {
             for &workers in &plan.counts {
                 for system in turns() {
-                    show(round, &format!("{} × {workers}", system.name));
                     scale::measure(system, workers, round, &mut tally)
                         .map_err(|error| format!("{} × {workers}: {error}", system.name))?;
                 }
@@ -141,24 +121,11 @@ fn measure(systems: &Systems, plan: &Plan, options: &Options) -> Result<Tally, B
         }
         for burst in bursts.iter().copied() {
             for system in turns() {
-                show(round, &format!("{}, {}", system.name, burst.name()));
                 burst::measure(system, burst, plan.burst_workers, round, &mut tally)
                     .map_err(|error| format!("{}, {}: {error}", system.name, burst.name()))?;
             }
         }
     }
-    if stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
+    options::end_of_rounds();
     Ok(tally)
-}
-
-/// What the machine row says about this run.
-fn note_run(machine: &mut Map<String, Value>, plan: &Plan, busy: Option<f64>) {
-    machine.insert("busy_cores_of_others".to_owned(), json!(busy));
-    machine.insert("quick".to_owned(), json!(plan.quick));
-    machine.insert("rounds".to_owned(), json!(plan.rounds));
-    machine.insert("burst_workers".to_owned(), json!(plan.burst_workers));
-    machine.insert("tasks_a_worker".to_owned(), json!(TASKS));
-    machine.insert(Runtime::Node.name().to_owned(), json!(runtime::version(Runtime::Node)));
 }

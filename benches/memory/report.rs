@@ -1,20 +1,17 @@
 //! The tables of a run.
 
+use amphi_benches::machine::{headline, versions};
 use amphi_benches::{Table, Tally};
 use serde_json::{Map, Value};
 
 use super::burst::{self, Burst};
 use super::scale::{self, Figure, Moment};
 use super::systems::{Systems, has_processes};
-use super::{BENCH, Plan, TASKS};
-
-/// Cores that others may keep busy before the figures stop being about this bench. Memory hardly
-/// minds them.
-const NOISE: f64 = 0.1;
+use super::{BENCH, Plan, RUNTIMES, TASKS};
 
 /// Prints every table on standard output.
 pub(crate) fn print(tally: &Tally, systems: &Systems, plan: &Plan, machine: &Map<String, Value>) {
-    println!("\n{}", headline(machine, plan));
+    println!("\n{}; {}", headline(BENCH, machine), versions(machine, &RUNTIMES));
     println!("All figures are medians over rounds; `started` and `worked` are idle moments:");
     println!("after one empty task, and after {TASKS} tasks of hashing 64 KiB, of each worker.");
     let names: Vec<&str> = systems.present.iter().map(|system| system.name).collect();
@@ -154,31 +151,4 @@ fn mib(kib: f64) -> String {
 
 pub(crate) fn kib(kib: f64) -> String {
     format!("{kib:.0}")
-}
-
-/// The run in one line.
-fn headline(machine: &Map<String, Value>, plan: &Plan) -> String {
-    let field = |key: &str| match machine.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => "?".to_owned(),
-    };
-    let runtime = |name: &str| match machine.get(name) {
-        Some(Value::String(version)) => version.clone(),
-        _ => format!("no {name}"),
-    };
-    let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
-    format!(
-        "{BENCH}: {} cores of {}, kernel {}, commit {}; {} rounds{}; {}; others kept {} cores busy \
-         meanwhile{}",
-        field("cores"),
-        field("cpu"),
-        field("kernel"),
-        field("commit"),
-        plan.rounds,
-        if plan.quick { " (--quick)" } else { "" },
-        runtime("node"),
-        others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
-        if others.is_some_and(|cores| cores > NOISE) { " (not a quiet machine)" } else { "" },
-    )
 }

@@ -57,17 +57,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
     }
     options::end_of_rounds();
-    machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
-    machine.insert("rounds".to_owned(), json!(rounds));
+    machine::note_run(&mut machine, &neighbours, options.quick, rounds);
     machine.insert("large_file_bytes".to_owned(), json!(files.large_bytes));
 
     let mut rows = tally.rows(BENCH);
-    rows.push(Row::machine(BENCH, machine));
+    rows.push(Row::machine(BENCH, machine.clone()));
     let written = file::write(BENCH, &rows)?;
     if options.json_only {
         print!("{}", file::text(&rows));
     } else {
-        report(&tally, &systems, files.large_bytes, rounds);
+        println!("\n{}", machine::headline(BENCH, &machine));
+        report(&tally, &systems, files.large_bytes);
     }
     eprintln!("rows: {}", written.display());
     Ok(())
@@ -196,8 +196,8 @@ fn time(system: &System, files: &Files) -> Result<(f64, f64), Box<dyn Error>> {
 }
 
 /// One table a case: medians, and the ratio to the case's first system with its spread.
-fn report(tally: &Tally, systems: &[System], large_bytes: u64, rounds: usize) {
-    println!("\nlarge file: {} MiB; {rounds} rounds; times are medians", large_bytes >> 20);
+fn report(tally: &Tally, systems: &[System], large_bytes: u64) {
+    println!("\nlarge file: {} MiB; times are medians", large_bytes >> 20);
     for case in [LARGE, SMALL] {
         let of_case: Vec<&System> = systems.iter().filter(|system| system.case == case).collect();
         let Some(peer) = of_case.first() else { continue };

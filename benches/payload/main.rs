@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
 use amphi_benches::{Row, Tally, json as file};
-use serde_json::json;
 
 mod jobs;
 mod report;
@@ -63,19 +62,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
     }
     options::end_of_rounds();
-    machine.insert(machine::BUSY.to_owned(), json!(neighbours.busy_cores()));
-    machine.insert("quick".to_owned(), json!(options.quick));
-    machine.insert("rounds".to_owned(), json!(rounds));
+    machine::note_run(&mut machine, &neighbours, options.quick, rounds);
     let mut rows = tally.rows(BENCH);
     rows.extend(report::reach_rows(&tally));
     rows.push(Row::machine(BENCH, machine.clone()));
     let written = file::write(BENCH, &rows)?;
     if options.json_only {
         print!("{}", file::text(&rows));
-        return Ok(());
+    } else {
+        report::print(&tally, &machine);
     }
-    report::print(&tally, &machine);
-    println!("rows: {}", written.display());
+    eprintln!("rows: {}", written.display());
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use amphi_benches::cpu::Meter;
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::{Options, Row, Tally, json as file};
+use amphi_benches::options::{self, Options};
+use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use self::case::{Case, Plan};
@@ -38,20 +39,7 @@ fn main() -> ExitCode {
     if pools::roles::take_over(&[(pools::ipc_echo::ROLE, pools::ipc_echo::serve)]) {
         return ExitCode::SUCCESS;
     }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{BENCH} bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -60,9 +48,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let (mut peers, left_out) = systems::start(options)?;
     let neighbours = Neighbours::watch();
     let tally = measure(&mut peers, &plan)?;
-    machine.insert("busy_cores_of_others".to_owned(), json!(neighbours.busy_cores()));
-    machine.insert("quick".to_owned(), json!(plan.quick));
-    machine.insert("rounds".to_owned(), json!(plan.rounds));
+    machine::note_run(&mut machine, &neighbours, plan.quick, plan.rounds);
     for peer in &peers {
         if let Some(about) = peer.about() {
             machine.insert(format!("version {}", peer.name()), json!(about));
@@ -99,7 +85,7 @@ fn measure(peers: &mut [Peer], plan: &Plan) -> Result<Tally, Box<dyn Error>> {
         }
     }
     for round in 0..plan.rounds {
-        eprint!("\rround {} of {} ", round + 1, plan.rounds);
+        options::round_begins(round, plan.rounds);
         for &case in &plan.cases {
             for turn in 0..count {
                 let peer = &mut peers[(turn + round) % count];
@@ -113,7 +99,7 @@ fn measure(peers: &mut [Peer], plan: &Plan) -> Result<Tally, Box<dyn Error>> {
             }
         }
     }
-    eprintln!();
+    options::end_of_rounds();
     Ok(tally)
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn start(
             Argument::Word(word) => Some(PathBuf::from(word)),
             Argument::Package(package, major) => match installed(package, *major) {
                 Ok(folder) => Some(folder),
-                Err(why) if is_required(source.runtime) => {
+                Err(why) if source.runtime.is_required() => {
                     return Err(format!("{}: {why} ({REQUIRE} asks for it)", source.name).into());
                 }
                 Err(why) => {
@@ -101,11 +101,6 @@ pub(crate) fn start(
         scripts.push(Scripted::start(source, &program, argument, cores)?);
     }
     Ok((scripts, left_out))
-}
-
-fn is_required(runtime: Runtime) -> bool {
-    let list = std::env::var(REQUIRE).unwrap_or_default();
-    list.split(',').any(|name| name.trim() == runtime.name())
 }
 
 /// The folder in which the package lies, or what to do so that it lies there: this bench loads

@@ -81,10 +81,6 @@ struct System {
 }
 
 pub(crate) fn main() -> ExitCode {
-    if std::env::var_os("AMPHI_PLACE").is_some() {
-        eprintln!("AMPHI_PLACE is set and would move the tasks of all systems; unset it");
-        return ExitCode::from(2);
-    }
     options::main(BENCH, run)
 }
 
@@ -112,7 +108,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             findings.recipes.push(recipe);
         }
     }
-    note_run(&mut machine, &findings, &book, plan, neighbours.busy_cores());
+    note_run(&mut machine, &findings, &book, plan, &neighbours);
 
     let mut rows = findings.tally.rows(BENCH);
     rows.extend(report::ratio_rows(&findings));
@@ -258,11 +254,9 @@ fn note_run(
     findings: &Findings,
     book: &Book,
     plan: Plan,
-    busy: Option<f64>,
+    neighbours: &Neighbours,
 ) {
-    machine.insert(machine::BUSY.to_owned(), json!(busy));
-    machine.insert("quick".to_owned(), json!(plan.quick));
-    machine.insert("rounds".to_owned(), json!(plan.rounds));
+    machine::note_run(machine, neighbours, plan.quick, plan.rounds);
     for workload in &findings.workloads {
         machine.insert(format!("tasks_a_slice {}", workload.name), json!(workload.count));
     }

@@ -1,12 +1,10 @@
 //! Where the figures come from: one line for people, and a table with a row a bench.
 
+use amphi_benches::machine::{BUSY, NOISE};
 use serde_json::Value;
 
 use crate::grid::{Grid, NONE};
 use crate::rows::{Data, Run, distinct};
-
-/// Cores that others may keep busy before a bench calls its run noise.
-const NOISE: f64 = 0.1;
 
 fn field(run: &Run, key: &str) -> Option<String> {
     match run.machine.get(key)? {
@@ -20,7 +18,7 @@ fn field(run: &Run, key: &str) -> Option<String> {
 
 /// Cores that others kept busy, where the bench looked.
 fn others(run: &Run) -> Option<f64> {
-    run.machine.get("busy_cores_of_others").and_then(Value::as_f64)
+    run.machine.get(BUSY).and_then(Value::as_f64)
 }
 
 /// Cores, processor, kernel, commits and quiet, each with its value; what runs disagree about is

@@ -7,14 +7,14 @@
 //! other; the order turns by one system a round. See `benches/README.md`.
 
 use std::error::Error;
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use amphi_benches::machine::{self, Neighbours};
-use amphi_benches::runtime::{self, Runtime};
-use amphi_benches::{Options, Row, Tally, json as file};
-use serde_json::{Map, Value, json};
+use amphi_benches::options::{self, Options};
+use amphi_benches::runtime::Runtime;
+use amphi_benches::{Row, Tally, json as file};
+use serde_json::json;
 
 use self::systems::{System, Systems};
 
@@ -27,6 +27,9 @@ mod systems;
 amphi::app!(engine::app);
 
 const BENCH: &str = "respawn";
+
+/// What peers are written for.
+const RUNTIMES: [Runtime; 2] = [Runtime::Node, Runtime::Python];
 
 /// Before each kill: long enough that host and worker are asleep, as they are when a worker dies
 /// in earnest. The scripts in `benches/peers` wait as long.
@@ -76,28 +79,7 @@ fn main() -> ExitCode {
     if peers::take_over() {
         return ExitCode::SUCCESS;
     }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
-    };
-    if let Some(name) = ["AMPHI_PLACE", "AMPHI_CORES"].into_iter().find(|name| is_set(name)) {
-        eprintln!("{name} is set and would move the tasks; unset it");
-        return ExitCode::from(2);
-    }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{BENCH} bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some()
+    options::main(BENCH, run)
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -106,7 +88,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let Systems { mut present, absent } = systems::start(options)?;
     let neighbours = Neighbours::watch();
     let tally = measure(&mut present, plan, options)?;
-    note_run(&mut machine, plan, neighbours.busy_cores());
+    machine::note_run(&mut machine, &neighbours, plan.quick, plan.rounds);
+    machine::note_versions(&mut machine, &RUNTIMES);
+    machine.insert("kills_a_round".to_owned(), json!(plan.kills));
     let names: Vec<&'static str> = present.iter().map(|system| system.name()).collect();
     drop(present);
 
@@ -117,7 +101,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if options.json_only {
         print!("{}", file::text(&rows));
     } else {
-        report::print(&tally, &names, &absent, plan, &machine);
+        report::print(&tally, &names, &absent, &machine);
         reach::print(&tally);
     }
     eprintln!("rows: {}", written.display());
@@ -131,12 +115,9 @@ fn measure(
     options: &Options,
 ) -> Result<Tally, Box<dyn Error>> {
     let mut tally = Tally::new();
-    let terminal = stderr().is_terminal();
     let count = systems.len();
     for round in 0..plan.rounds {
-        if terminal {
-            eprint!("\r\x1b[Kround {} of {} ", round + 1, plan.rounds);
-        }
+        options::round_begins(round, plan.rounds);
         for case in Case::ALL.into_iter().filter(|case| options.wants_case(case.name())) {
             for turn in 0..count {
                 let system = &mut systems[(turn + round) % count];
@@ -146,9 +127,7 @@ fn measure(
             }
         }
     }
-    if terminal {
-        eprint!("\r\x1b[K");
-    }
+    options::end_of_rounds();
     Ok(tally)
 }
 
@@ -171,15 +150,4 @@ fn slice(
     }
     tally.add_latencies(round, name, case.name(), kills.times_ns);
     Ok(())
-}
-
-/// What the machine row says about this run.
-fn note_run(machine: &mut Map<String, Value>, plan: Plan, busy: Option<f64>) {
-    machine.insert("busy_cores_of_others".to_owned(), json!(busy));
-    machine.insert("quick".to_owned(), json!(plan.quick));
-    machine.insert("rounds".to_owned(), json!(plan.rounds));
-    machine.insert("kills_a_round".to_owned(), json!(plan.kills));
-    for name in [Runtime::Node, Runtime::Python] {
-        machine.insert(name.name().to_owned(), json!(runtime::version(name)));
-    }
 }

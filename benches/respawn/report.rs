@@ -1,22 +1,19 @@
 //! The table of a run.
 
+use amphi_benches::machine::{headline, versions};
 use amphi_benches::{Table, Tally};
 use serde_json::{Map, Value};
 
-use super::{BENCH, Case, Plan};
-
-/// Cores that others may keep busy before the figures stop being about this bench.
-const NOISE: f64 = 0.1;
+use super::{BENCH, Case, RUNTIMES};
 
 /// Prints the table on standard output.
 pub(crate) fn print(
     tally: &Tally,
     names: &[&'static str],
     absent: &[(&'static str, String)],
-    plan: Plan,
     machine: &Map<String, Value>,
 ) {
-    println!("\n{}", headline(machine, plan));
+    println!("\n{}; {}", headline(BENCH, machine), versions(machine, &RUNTIMES));
     let head = ["From kill -9 to the first answer", "case", "p50 ms", "quartiles", "p99 ms"];
     let mut table = Table::new(head.into_iter().chain(["max ms", "kills", "asked again"]));
     for case in Case::ALL {
@@ -63,32 +60,4 @@ pub(crate) fn ms(ns: f64) -> String {
         _ if ms < 100.0 => format!("{ms:.1}"),
         _ => format!("{ms:.0}"),
     }
-}
-
-/// The run in one line.
-fn headline(machine: &Map<String, Value>, plan: Plan) -> String {
-    let field = |key: &str| match machine.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => "?".to_owned(),
-    };
-    let runtime = |name: &str| match machine.get(name) {
-        Some(Value::String(version)) => version.clone(),
-        _ => format!("no {name}"),
-    };
-    let others = machine.get("busy_cores_of_others").and_then(Value::as_f64);
-    format!(
-        "{BENCH}: {} cores of {}, kernel {}, commit {}; {} rounds{}; {}, {}; others kept {} cores \
-         busy meanwhile{}",
-        field("cores"),
-        field("cpu"),
-        field("kernel"),
-        field("commit"),
-        plan.rounds,
-        if plan.quick { " (--quick)" } else { "" },
-        runtime("node"),
-        runtime("python"),
-        others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
-        if others.is_some_and(|cores| cores > NOISE) { ": THIS RUN IS NOISE" } else { "" },
-    )
 }
