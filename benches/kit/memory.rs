@@ -9,8 +9,6 @@ use std::io;
 use std::iter::Sum;
 use std::ops::Add;
 
-use nix::unistd::Pid;
-
 use crate::cpu::children;
 
 /// The memory of one process, or of several together, in KiB.
@@ -87,8 +85,7 @@ pub fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut at = 0;
     while let Some(&pid) = found.get(at) {
-        let pid = i32::try_from(pid).unwrap_or_else(|_| Pid::this().as_raw());
-        found.extend(children(pid).into_iter().map(i32::cast_unsigned));
+        found.extend(children(pid.cast_signed()).into_iter().map(i32::cast_unsigned));
         at += 1;
     }
     found

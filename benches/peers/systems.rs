@@ -15,7 +15,7 @@ use super::pools::{
 use super::scripts::{self, Scripted, TRANSFER};
 use super::vectors;
 
-/// A slice that takes so much longer than it should will never end.
+/// A start that takes so long, or a slice so much longer than it should, will never end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a slice came to.
@@ -56,7 +56,8 @@ pub(crate) fn start(options: &Options) -> Result<(Vec<Peer>, Vec<String>), Box<d
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut peers = Vec::new();
     for (name, start) in HERE.iter().filter(|(name, _)| options.wants_system(name)) {
-        let system = start(cores).map_err(|error| format!("{name} cannot start: {error}"))?;
+        let system = deadline::within(PATIENCE, &format!("the start of {name}"), || start(cores));
+        let system = system.map_err(|error| format!("{name} cannot start: {error}"))?;
         peers.push(Peer::Here(system));
     }
     let (scripts, left_out) = scripts::start(options, cores)?;

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use amphi_benches::memory;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::fault::Fault;
@@ -28,6 +32,9 @@ const BENCHES: [(&str, &str); 10] = [
 ];
 
 const PACKAGE: &str = "amphi-benches";
+
+/// To build a bench takes minutes, and to run it one: what is not done by then never will be.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// What came of running the benches.
 #[derive(Debug)]
@@ -115,17 +122,14 @@ fn measure(bench: &str, target: &Path, log: &Path, data: &mut Data) -> Result<()
     let before = written(&rows);
     let ended = (|| -> io::Result<_> {
         let out = File::create(&told)?;
-        cargo()
-            .args(["bench", "--package", PACKAGE, "--bench", bench, "--target-dir"])
-            .arg(target)
-            .args(["--", "--quick"])
-            .stdout(out.try_clone()?)
-            .stderr(out)
-            .status()
+        let mut command = cargo();
+        command.args(["bench", "--package", PACKAGE, "--bench", bench, "--target-dir"]);
+        command.arg(target).args(["--", "--quick"]).stdout(out.try_clone()?).stderr(out);
+        end_of(command.spawn()?)
     })();
     let see = format!("see {}", told.display());
     match ended {
-        Err(error) => return Err(format!("it could not be started ({error})")),
+        Err(error) => return Err(format!("it could not be run ({error}): {see}")),
         Ok(status) if !status.success() => return Err(format!("it failed ({status}): {see}")),
         Ok(_) => {}
     }
@@ -133,6 +137,25 @@ fn measure(bench: &str, target: &Path, log: &Path, data: &mut Data) -> Result<()
         return Err(format!("it wrote no {}: {see}", rows.display()));
     }
     data.read_file(&rows).map_err(|fault| fault.to_string())
+}
+
+/// Waits for a bench; what has hung for so long is killed with all that it has started.
+fn end_of(mut child: Child) -> io::Result<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            for pid in memory::tree(child.id()) {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            }
+            child.wait()?;
+            let text = format!("not done after {} minutes", PATIENCE.as_secs() / 60);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A bar at a terminal, a line a bench elsewhere; all of it on standard error, without colour.

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
+use amphi_benches::deadline;
 use amphi_benches::runtime::{self, Runtime, Script};
 
 use super::systems::{Kills, System};
@@ -77,7 +78,7 @@ impl Drop for Worker {
 
 impl Exec {
     pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
-        Ok(Self { worker: Worker::start()? })
+        Ok(Self { worker: deadline::within(PATIENCE, EXEC, Worker::start)? })
     }
 }
 
@@ -87,16 +88,19 @@ impl System for Exec {
     }
 
     fn kill(&mut self, _: Case, count: usize) -> Result<Kills, Box<dyn Error>> {
-        let mut times_ns = Vec::with_capacity(count);
-        for _ in 0..count {
-            std::thread::sleep(PAUSE);
-            let begun = Instant::now();
-            self.worker.child.kill()?;
-            self.worker.child.wait()?;
-            self.worker = Worker::start()?;
-            times_ns.push(u64::try_from(begun.elapsed().as_nanos())?);
-        }
-        Ok(Kills { times_ns, asked_again: None })
+        // A line that never comes is waited for without a limit of its own, which would take time.
+        deadline::within(PATIENCE, EXEC, || {
+            let mut times_ns = Vec::with_capacity(count);
+            for _ in 0..count {
+                std::thread::sleep(PAUSE);
+                let begun = Instant::now();
+                self.worker.child.kill()?;
+                self.worker.child.wait()?;
+                self.worker = Worker::start()?;
+                times_ns.push(u64::try_from(begun.elapsed().as_nanos())?);
+            }
+            Ok(Kills { times_ns, asked_again: None })
+        })
     }
 }
 
