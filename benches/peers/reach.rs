@@ -138,23 +138,26 @@ pub(crate) fn print(tally: &Tally) {
     );
 }
 
-/// The claims that were measured, two rows each: metric `reach METRIC`, and `bound METRIC` where
-/// there is one.
+/// The claims that were measured: the median under the metric's name with its quartiles beside it, and
+/// `bound METRIC`, unit `at most …` or `at least …`, where there is one.
 pub(crate) fn rows(tally: &Tally) -> Vec<Row> {
     let mut rows = Vec::new();
     for claim in claims() {
         let Some(spread) = claim.measured(tally) else { continue };
         let unit = if matches!(claim.against, Against::Work) { "ns" } else { "ratio" };
-        let mut push = |kind: &str, value, unit: &str| {
-            let metric = format!("{kind} {}", claim.metric());
-            rows.push(Row::new(BENCH, claim.subject, claim.case.name(), &metric, value, unit));
+        let metric = claim.metric();
+        let mut push = |metric: &str, value, unit: &str| {
+            rows.push(Row::new(BENCH, claim.subject, claim.case.name(), metric, value, unit));
         };
-        push("reach", spread.median, unit);
-        match claim.bound {
-            Bound::AtMost(bound) => push("bound", bound, &format!("at most, {unit}")),
-            Bound::AtLeast(bound) => push("bound", bound, &format!("at least, {unit}")),
-            Bound::None => {}
-        }
+        push(&metric, spread.median, unit);
+        push(&format!("{metric} q1"), spread.q1, unit);
+        push(&format!("{metric} q3"), spread.q3, unit);
+        let (bound, way) = match claim.bound {
+            Bound::AtMost(bound) => (bound, "at most"),
+            Bound::AtLeast(bound) => (bound, "at least"),
+            Bound::None => continue,
+        };
+        push(&format!("bound {metric}"), bound, &format!("{way}, {unit}"));
     }
     rows
 }
