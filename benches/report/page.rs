@@ -234,11 +234,19 @@ fn unbroken(text: &str) -> String {
     joined
 }
 
-/// Text in which what stands between backticks is code.
+/// Text in which what stands between backticks is code, of which no word is broken: at a hyphen of a
+/// flag a browser would.
 fn marked(text: &str) -> Markup {
     html! {
         @for (index, piece) in text.split('`').enumerate() {
-            @if index % 2 == 1 { code { (piece) } } @else { (piece) }
+            @if index % 2 == 1 {
+                code {
+                    @for (index, word) in piece.split(' ').enumerate() {
+                        @if index > 0 { " " }
+                        span { (word) }
+                    }
+                }
+            } @else { (piece) }
         }
     }
 }

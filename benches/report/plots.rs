@@ -123,7 +123,8 @@ const SECTIONS: [Line; 11] = [
         short: "Crashes",
         bench: "respawn",
         draw: any,
-        lead: "How long it takes until a worker that died is replaced and answers.",
+        lead: "How long it takes until a worker that died is replaced and answers. A mark is the p50, \
+               the line from it ends at the p99.",
     },
     Line {
         id: "peers",
@@ -131,7 +132,8 @@ const SECTIONS: [Line; 11] = [
         short: "Peers",
         bench: "peers",
         draw: any,
-        lead: "The same work by what a reader would otherwise use.",
+        lead: "The same work by what a reader would otherwise use. A mark is the p50, the line from \
+               it ends at the p99; to the right the CPU time of all processes for one task.",
     },
     Line {
         id: "regret",

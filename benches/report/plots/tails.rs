@@ -14,12 +14,16 @@ pub(crate) const TAIL: &str = "p99";
 pub(crate) const CPU: &str = "cpu";
 
 /// What a case is, in a few words, by how it begins.
-const CASES: [(&str, &str); 6] = [
+const CASES: [(&str, &str); 10] = [
     ("hot u64", "One u64 there and back after the other; nobody has time to sleep."),
     ("sequential", "One after the other, each answer is waited for."),
     ("hot", "Bytes there and back; thread systems pass a reference."),
     ("parked", "Everybody sleeps before each task and must be woken."),
     ("open", "Tasks are sent by the clock; counted from the intended time."),
+    ("1 MiB in", "Bytes there, a look at each page, one word back."),
+    ("1 MiB there", "Bytes there and back; thread systems pass a reference."),
+    ("killed idle", "Nothing was in flight."),
+    ("killed busy", "One task ran and is tried again, another one waited behind it."),
     ("pipelined", "Many in flight, one thread submits and takes answers."),
 ];
 
