@@ -30,14 +30,13 @@ pub(crate) fn sentences(tally: &Tally, plan: &Plan, kind: Kind) -> Vec<String> {
         }
         let cells: Vec<Cell> = of.iter().map(|(cell, ..)| *cell).collect();
         let ratios = of.iter().map(|(_, ratio, _)| *ratio);
-        let least = ratios.clone().fold(f64::INFINITY, f64::min);
-        let most = ratios.fold(0.0, f64::max);
+        let least = ratio(ratios.clone().fold(f64::INFINITY, f64::min));
+        let most = ratio(ratios.fold(0.0, f64::max));
+        let ends = if least == most { least } else { format!("{least} to {most}") };
         format!(
-            "{subject} in {} of {} cells (process / thread {} to {}): {}.",
+            "{subject} in {} of {} cells (process / thread {ends}): {}.",
             cells.len(),
             found.len(),
-            ratio(least),
-            ratio(most),
             conditions(&rows(&cells), &services)
         )
     };

@@ -70,13 +70,14 @@ pub fn headline(bench: &str, machine: &Map<String, Value>) -> String {
     let is_quick = machine.get("quick") == Some(&Value::Bool(true));
     let others = machine.get(BUSY).and_then(Value::as_f64);
     format!(
-        "{bench}: {} cores of {}, kernel {}, commit {}; {} rounds{}; two clock reads take {} ns; \
+        "{bench}: {} cores of {}, kernel {}, commit {}; {} {}{}; two clock reads take {} ns; \
          others kept {} cores busy meanwhile{}",
         field("cores"),
         field("cpu"),
         field("kernel"),
         field("commit"),
         field("rounds"),
+        if machine.get("rounds") == Some(&json!(1)) { "round" } else { "rounds" },
         if is_quick { " (--quick)" } else { "" },
         field("clock_read_ns"),
         others.map_or_else(|| "?".to_owned(), |cores| format!("{cores:.2}")),
