@@ -28,8 +28,9 @@ pub(crate) struct Verdict {
 
 /// True of both whatever is measured.
 pub(crate) const NEED: &str = "Whatever the figures: a process where code may crash, hang or leak, \
-                               where it must be killed or limited, or where it must not run twice \
-                               at a time in one process. No thread can give that.";
+                               where it must be killed or limited, or where code that runs one at \
+                               a time in each process shall use every core. No thread can give \
+                               that.";
 
 /// From this ratio on one of both is called cheaper: below it lies the noise of quiet runs.
 const CLEARLY: f64 = 1.10;

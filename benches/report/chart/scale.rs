@@ -31,6 +31,10 @@ pub(crate) fn axis_unit(dimension: Dimension, scale: &Scale) -> (&'static str, f
     };
     let kib = 1024.0;
     match dimension {
+        // From zero on, small figures are short in a large unit, too.
+        Dimension::Time if !scale.log => {
+            pick(&[("ns", 1.0, 1.5e3), ("µs", 1e3, 1.5e6), ("ms", 1e6, 1.5e9), ("s", 1e9, 0.0)])
+        }
         Dimension::Time => {
             pick(&[("ns", 1.0, 1.5e3), ("µs", 1e3, 1.5e8), ("ms", 1e6, 1.5e10), ("s", 1e9, 0.0)])
         }
@@ -177,6 +181,14 @@ mod tests {
     fn linear_ticks_begin_with_zero() {
         let scale = Scale::linear([24.66e6], 0.0, 300.0).unwrap();
         assert_eq!(labels(&scale), ["0", "5 M", "10 M", "15 M", "20 M"]);
+    }
+
+    #[test]
+    fn an_axis_of_time_has_the_unit_of_its_figures() {
+        let unit = |scale: Option<Scale>| axis_unit(Dimension::Time, &scale.unwrap()).0;
+        assert_eq!(unit(Scale::linear([4.0, 86.7e6], 0.0, 300.0)), "ms");
+        assert_eq!(unit(Scale::linear([117e3], 0.0, 300.0)), "µs");
+        assert_eq!(unit(Scale::log([400.0, 86.7e6], 0.0, 300.0)), "µs");
     }
 
     #[test]
