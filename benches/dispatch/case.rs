@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use amphi_benches::Options;
 
-use crate::pools::System;
+use crate::pools::{System, WINDOW};
+
+/// The pause before each task of the parked case, not timed.
+pub(crate) const PAUSE: Duration = Duration::from_micros(2_500);
 
 /// One thing that is asked of every system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,21 +18,32 @@ pub(crate) enum Case {
     HotBytes(usize),
     /// One `u64` after a pause in which everybody fell asleep.
     Parked,
-    /// As many `u64` as go, [`WINDOW`](crate::pools::WINDOW) in flight, one submitting thread.
+    /// As many `u64` as go, so many in flight, one submitting thread.
+    InFlight(usize),
+    /// The same with [`WINDOW`] in flight.
     Pipelined,
+    /// [`HotWord`](Self::HotWord) while others compute on every core.
+    HotBusy,
+    /// [`Pipelined`](Self::Pipelined) likewise.
+    PipelinedBusy,
     /// So many `u64` a second, sent by the clock and not by the answers.
     Open(u32),
 }
 
 impl Case {
     /// All cases, in the order of the report.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::HotWord,
         Self::HotBytes(1 << 10),
         Self::HotBytes(64 << 10),
         Self::HotBytes(1 << 20),
         Self::Parked,
+        Self::InFlight(4),
+        Self::InFlight(16),
+        Self::InFlight(64),
         Self::Pipelined,
+        Self::HotBusy,
+        Self::PipelinedBusy,
         Self::Open(100),
         Self::Open(1_000),
         Self::Open(10_000),
@@ -43,7 +57,12 @@ impl Case {
             Self::HotBytes(..=65_536) => "hot 64 KiB",
             Self::HotBytes(_) => "hot 1 MiB",
             Self::Parked => "parked u64",
+            Self::InFlight(0..=4) => "4 in flight",
+            Self::InFlight(..=16) => "16 in flight",
+            Self::InFlight(_) => "64 in flight",
             Self::Pipelined => "pipelined u64",
+            Self::HotBusy => "hot u64, no core idle",
+            Self::PipelinedBusy => "pipelined u64, no core idle",
             Self::Open(0..=100) => "open 100/s",
             Self::Open(..=1_000) => "open 1000/s",
             Self::Open(_) => "open 10000/s",
@@ -53,15 +72,30 @@ impl Case {
     /// Whether it can be asked of this system.
     pub(crate) fn fits(self, system: &dyn System) -> bool {
         match self {
-            Self::HotWord | Self::Parked => true,
+            Self::HotWord | Self::HotBusy | Self::Parked => true,
             Self::HotBytes(_) => system.takes_bytes(),
-            Self::Pipelined | Self::Open(_) => system.window() > 1,
+            Self::InFlight(_) | Self::Pipelined | Self::PipelinedBusy | Self::Open(_) => {
+                system.window() > 1
+            }
         }
     }
 
     /// The figure by which systems are compared in this case; smaller is better but for `rate`.
     pub(crate) fn metric(self) -> &'static str {
-        if self == Self::Pipelined { "rate" } else { "p50" }
+        match self {
+            Self::InFlight(_) | Self::Pipelined | Self::PipelinedBusy => "rate",
+            _ => "p50",
+        }
+    }
+
+    /// Tasks in flight where there are several.
+    pub(crate) fn in_flight(self) -> usize {
+        if let Self::InFlight(tasks) = self { tasks } else { WINDOW }
+    }
+
+    /// Whether others are to compute on every core meanwhile.
+    pub(crate) fn is_beside_busy(self) -> bool {
+        matches!(self, Self::HotBusy | Self::PipelinedBusy)
     }
 }
 
@@ -82,8 +116,6 @@ pub(crate) struct Plan {
     pub(crate) pipelined: Duration,
     /// Tasks in one slice of the parked case.
     pub(crate) parked_tasks: usize,
-    /// The pause before each of them, not timed.
-    pub(crate) pause: Duration,
 }
 
 impl Plan {
@@ -100,7 +132,6 @@ impl Plan {
             hot: pick(15, 100),
             pipelined: pick(30, 200),
             parked_tasks: if quick { 16 } else { 50 },
-            pause: Duration::from_micros(2_500),
         }
     }
 

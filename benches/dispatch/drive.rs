@@ -2,15 +2,18 @@
 //! those of `pools`.
 
 use std::hint;
+use std::io;
 use std::num::NonZeroU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use amphi_benches::Tally;
 use amphi_benches::cpu::Meter;
+use amphi_benches::faults::Faults;
 use bytes::Bytes;
 
-use crate::case::{Case, Plan};
+use crate::busy::Busy;
+use crate::case::{Case, PAUSE, Plan};
 use crate::pools::drive::{self, hot, nanos, payload, pipelined, timed_bytes, timed_word};
 use crate::pools::{System, WINDOW, Wait};
 
@@ -25,30 +28,58 @@ pub(crate) fn slice(
     plan: &Plan,
     round: usize,
     tally: &mut Tally,
-) {
+) -> io::Result<()> {
+    let busy = if case.is_beside_busy() { Some(Busy::start()?) } else { None };
     warm_up(system, case, plan.warm_up);
-    let meter = Meter::start();
+    let faults = Faults::start();
+    let meter = Meter::start_without(&busy.as_ref().map_or_else(Vec::new, Busy::pids));
     let start = Instant::now();
     let (tasks, samples) = match case {
-        Case::HotWord => sampled(hot(plan.hot, |n| timed_word(system, n))),
+        Case::HotWord | Case::HotBusy => sampled(hot(plan.hot, |n| timed_word(system, n))),
         Case::HotBytes(length) => {
             let payload = payload(length);
             sampled(hot(plan.hot, |_| timed_bytes(system, &payload)))
         }
         Case::Parked => sampled(parked(system, plan)),
         Case::Open(rate) => sampled(open(system, rate, plan.open_tasks(rate))),
-        Case::Pipelined => (pipelined(system, plan.pipelined), Vec::new()),
+        Case::InFlight(_) | Case::Pipelined | Case::PipelinedBusy => {
+            (pipelined(system, case.in_flight(), plan.pipelined), Vec::new())
+        }
     };
     let elapsed = start.elapsed();
     let spent = meter.stop();
+    let faults = faults.stop();
 
     let name = system.name();
     let tasks = tasks as f64;
-    if case == Case::Pipelined {
+    if case.metric() == "rate" {
         tally.add(round, (name, case.name(), "rate"), tasks / elapsed.as_secs_f64(), "tasks/s");
     }
     tally.add_latencies(round, name, case.name(), samples);
     tally.add(round, (name, case.name(), "cpu"), spent.as_secs_f64() * 1e9 / tasks, "ns/task");
+    tally.add(round, (name, case.name(), "faults"), faults as f64 / tasks, "faults/task");
+    Ok(())
+}
+
+/// So many tasks of a case and nothing beside them: for whoever counts from outside.
+pub(crate) fn run(system: &mut dyn System, case: Case, tasks: usize) {
+    for n in 0..tasks as u64 {
+        match case {
+            Case::Pipelined => {
+                if n >= WINDOW as u64 {
+                    assert!(system.harvest(Wait::Forever).is_some());
+                }
+                system.submit(n);
+            }
+            Case::Parked => {
+                thread::sleep(PAUSE);
+                timed_word(system, n);
+            }
+            _ => drop(timed_word(system, n)),
+        }
+    }
+    let left = if case == Case::Pipelined { tasks.min(WINDOW) } else { 0 };
+    (0..left).for_each(|_| assert!(system.harvest(Wait::Forever).is_some()));
 }
 
 fn sampled(samples: Vec<u64>) -> (usize, Vec<u64>) {
@@ -59,18 +90,18 @@ fn warm_up(system: &mut dyn System, case: Case, time: Duration) {
     let payload = if let Case::HotBytes(length) = case { payload(length) } else { Bytes::new() };
     drive::warm_up(time, |n| match case {
         Case::HotBytes(_) => drop(system.call_bytes(&payload)),
-        Case::Pipelined | Case::Open(_) => {
+        Case::InFlight(_) | Case::Pipelined | Case::PipelinedBusy | Case::Open(_) => {
             system.submit(n);
             assert!(system.harvest(Wait::Forever).is_some());
         }
-        Case::HotWord | Case::Parked => drop(timed_word(system, n)),
+        Case::HotWord | Case::HotBusy | Case::Parked => drop(timed_word(system, n)),
     });
 }
 
 fn parked(system: &mut dyn System, plan: &Plan) -> Vec<u64> {
     (0..plan.parked_tasks)
         .map(|n| {
-            thread::sleep(plan.pause);
+            thread::sleep(PAUSE);
             timed_word(system, n as u64)
         })
         .collect()

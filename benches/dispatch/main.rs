@@ -13,17 +13,19 @@ use std::process::ExitCode;
 
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
-use amphi_benches::{Row, Tally, json as file};
+use amphi_benches::{Row, Tally, json as file, runtime};
 
 use crate::case::Plan;
 use crate::pools::System;
 
+mod busy;
 mod case;
 mod drive;
 #[path = "../pools/mod.rs"]
 mod pools;
 mod reach;
 mod report;
+mod syscalls;
 mod systems;
 
 amphi::app!(pools::amphi_engine::app);
@@ -43,10 +45,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut machine = machine::describe();
     let mut systems = systems::start(options);
     let neighbours = Neighbours::watch();
-    let tally = measure(&mut systems, &plan);
+    let mut tally = measure(&mut systems, &plan)?;
     machine::note_run(&mut machine, &neighbours, plan.quick, plan.rounds);
     let names: Vec<&'static str> = systems.iter().map(|system| system.name()).collect();
+    let uncounted = syscalls::count(&systems, &plan, &mut tally).err();
     drop(systems);
+    if let Some(why) = &uncounted {
+        if ["perf", "strace"].into_iter().any(runtime::is_required) {
+            return Err(why.clone().into());
+        }
+        eprintln!("no system calls are counted: {why}");
+    }
 
     let mut rows = tally.rows(BENCH);
     rows.extend(report::ratio_rows(&tally, &names, &plan));
@@ -64,7 +73,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// Runs all rounds.
-fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Tally {
+fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Result<Tally, Box<dyn Error>> {
     let mut tally = Tally::new();
     let count = systems.len();
     for round in 0..plan.rounds {
@@ -73,11 +82,11 @@ fn measure(systems: &mut [Box<dyn System>], plan: &Plan) -> Tally {
             for turn in 0..count {
                 let system = &mut systems[(turn + round) % count];
                 if case.fits(system.as_ref()) {
-                    drive::slice(system.as_mut(), case, plan, round, &mut tally);
+                    drive::slice(system.as_mut(), case, plan, round, &mut tally)?;
                 }
             }
         }
     }
     options::end_of_rounds();
-    tally
+    Ok(tally)
 }

@@ -7,7 +7,8 @@ use amphi_benches::{Row, Spread, Table, Tally};
 use crate::BENCH;
 use crate::case::Case;
 use crate::pools::{
-    AMPHI_PROCESSES, AMPHI_THREADS, ipc_echo, procspawn_pool, rayon_spawn, tokio_blocking,
+    AMPHI_PROCESSES, AMPHI_THREADS, bare_injector, ipc_echo, procspawn_pool, rayon_spawn,
+    tokio_blocking,
 };
 use crate::systems::{AMPHI_RUN, bare_lane};
 
@@ -20,56 +21,81 @@ enum Bound {
     None,
 }
 
-/// One figure of the list: absolute in nanoseconds without a peer, else a ratio.
+/// One figure of the list: absolute, in the unit of its metric, without a peer, else a ratio.
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     subject: &'static str,
     case: Case,
+    metric: &'static str,
     peer: Option<&'static str>,
     bound: Bound,
 }
 
+/// A claim on the figure by which systems are compared in this case.
 const fn claim(
     subject: &'static str,
     case: Case,
     peer: Option<&'static str>,
     bound: Bound,
 ) -> Claim {
-    Claim { subject, case, peer, bound }
+    let metric = if matches!(case, Case::Pipelined) { "rate" } else { "p50" };
+    Claim { subject, case, metric, peer, bound }
 }
 
-const CLAIMS: [Claim; 12] = [
-    claim(AMPHI_PROCESSES, Case::HotWord, None, Bound::AtMost(1_500.0)),
+const fn of(metric: &'static str, claim: Claim) -> Claim {
+    Claim { metric, ..claim }
+}
+
+const OPEN: Case = Case::Open(1_000);
+const BARE: Option<&str> = Some(bare_lane::SPIN);
+const RAYON: Option<&str> = Some(rayon_spawn::NAME);
+
+const CLAIMS: [Claim; 22] = [
+    claim(AMPHI_PROCESSES, Case::HotWord, None, Bound::AtMost(1_000.0)),
+    claim(AMPHI_PROCESSES, Case::HotWord, BARE, Bound::AtMost(8.0)),
     claim(AMPHI_PROCESSES, Case::HotWord, Some(tokio_blocking::NAME), Bound::AtMost(1.0)),
-    claim(AMPHI_PROCESSES, Case::Parked, Some(bare_lane::SPIN), Bound::AtMost(1.5)),
-    claim(AMPHI_PROCESSES, Case::Parked, Some(bare_lane::PARK), Bound::None),
-    claim(AMPHI_PROCESSES, Case::Parked, Some(rayon_spawn::NAME), Bound::None),
+    of("syscalls", claim(AMPHI_PROCESSES, Case::HotWord, None, Bound::AtMost(0.01))),
+    of("faults", claim(AMPHI_PROCESSES, Case::HotWord, None, Bound::AtMost(0.01))),
+    claim(AMPHI_PROCESSES, Case::Parked, BARE, Bound::AtMost(1.5)),
+    claim(AMPHI_PROCESSES, Case::Parked, Some(bare_lane::PARK), Bound::AtMost(1.3)),
+    claim(AMPHI_PROCESSES, Case::Parked, RAYON, Bound::None),
     claim(AMPHI_PROCESSES, Case::Parked, Some(tokio_blocking::NAME), Bound::None),
     claim(AMPHI_PROCESSES, Case::Parked, Some(procspawn_pool::NAME), Bound::None),
     claim(AMPHI_PROCESSES, Case::Parked, Some(ipc_echo::NAME), Bound::None),
-    claim(AMPHI_PROCESSES, Case::Pipelined, Some(rayon_spawn::NAME), Bound::AtLeast(0.5)),
-    claim(AMPHI_RUN, Case::HotWord, None, Bound::AtMost(500.0)),
-    claim(AMPHI_THREADS, Case::Parked, Some(rayon_spawn::NAME), Bound::AtMost(1.0)),
-    claim(AMPHI_THREADS, Case::Pipelined, Some(rayon_spawn::NAME), Bound::AtLeast(0.9)),
+    claim(AMPHI_PROCESSES, Case::Pipelined, RAYON, Bound::AtLeast(1.0)),
+    of("faults", claim(AMPHI_PROCESSES, Case::Pipelined, None, Bound::AtMost(0.01))),
+    of("round_p99", claim(AMPHI_PROCESSES, OPEN, Some(AMPHI_THREADS), Bound::AtMost(1.5))),
+    of("cpu", claim(AMPHI_PROCESSES, OPEN, Some(AMPHI_THREADS), Bound::AtMost(1.5))),
+    claim(AMPHI_RUN, Case::HotWord, None, Bound::AtMost(300.0)),
+    claim(AMPHI_THREADS, Case::HotWord, None, Bound::AtMost(1_000.0)),
+    of("syscalls", claim(AMPHI_THREADS, Case::HotWord, None, Bound::AtMost(0.01))),
+    claim(AMPHI_THREADS, Case::Parked, RAYON, Bound::AtMost(1.0)),
+    claim(AMPHI_THREADS, Case::Pipelined, RAYON, Bound::AtLeast(1.0)),
+    claim(AMPHI_THREADS, Case::Pipelined, Some(bare_injector::NAME), Bound::None),
+    claim(AMPHI_THREADS, Case::Pipelined, Some(tokio_blocking::NAME), Bound::None),
 ];
 
 impl Claim {
     fn measured(&self, tally: &Tally) -> Option<Spread> {
-        let figure = |system| (system, self.case.name(), self.case.metric());
+        let figure = |system| (system, self.case.name(), self.metric);
         match self.peer {
             Some(peer) => tally.ratio(figure(self.subject), figure(peer)),
-            None => tally.spread(self.subject, self.case.name(), self.case.metric()),
+            None => tally.spread(self.subject, self.case.name(), self.metric),
         }
     }
 
     fn text(&self, value: f64) -> String {
-        if self.peer.is_some() { ratio(value) } else { format!("{} µs", micros(value)) }
+        match (self.peer, self.metric) {
+            (None, "p50") => format!("{} µs", micros(value)),
+            (None, _) => format!("{value:.3}"),
+            (Some(_), _) => ratio(value),
+        }
     }
 
     fn metric(&self) -> String {
         match self.peer {
-            Some(peer) => format!("{} / {peer}", self.case.metric()),
-            None => self.case.metric().to_owned(),
+            Some(peer) => format!("{} / {peer}", self.metric),
+            None => self.metric.to_owned(),
         }
     }
 }
@@ -126,7 +152,12 @@ pub(crate) fn rows(tally: &Tally) -> Vec<Row> {
             Bound::AtLeast(bound) => (bound, "at least"),
             Bound::None => continue,
         };
-        let unit = format!("{way}, {}", if claim.peer.is_some() { "ratio" } else { "ns" });
+        let unit = match (claim.peer, claim.metric) {
+            (Some(_), _) => "ratio",
+            (None, "p50") => "ns",
+            (None, _) => "a task",
+        };
+        let unit = format!("{way}, {unit}");
         let metric = format!("bound {}", claim.metric());
         rows.push(Row::new(BENCH, claim.subject, claim.case.name(), &metric, value, &unit));
     }

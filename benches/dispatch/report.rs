@@ -18,19 +18,25 @@ pub(crate) fn print(tally: &Tally, names: &[&str], plan: &Plan, machine: &Map<St
     println!("\n{}", headline(BENCH, machine));
     let (open, closed): (Vec<Case>, Vec<Case>) =
         plan.cases.iter().copied().partition(|case| matches!(case, Case::Open(_)));
-    let latency: Vec<Case> = closed.iter().copied().filter(|case| case.metric() == "p50").collect();
-    let busy: Vec<Case> =
+    let (latency, rates): (Vec<Case>, Vec<Case>) =
+        closed.iter().copied().partition(|case| case.metric() == "p50");
+    let words: Vec<Case> =
         closed.iter().copied().filter(|case| !matches!(case, Case::HotBytes(_))).collect();
 
     section("One task at a time: µs, p50 (p99)", tally, names, &latency, latency_cell);
-    section(
-        "Rate: tasks/s, 256 in flight (bare lane: 8)",
-        tally,
-        names,
-        &[Case::Pipelined],
-        |t, n, c| t.spread(n, c.name(), "rate").map(|spread| rate(spread.median)),
-    );
-    section("CPU time of all processes, µs a task", tally, names, &busy, cpu_cell);
+    let rate_cell = |tally: &Tally, name: &str, case: Case| {
+        tally.spread(name, case.name(), "rate").map(|spread| rate(spread.median))
+    };
+    let title = "Rate: tasks/s; pipelined: 256 in flight (bare lane: 8)";
+    section(title, tally, names, &rates, rate_cell);
+    section("CPU time of all processes, µs a task", tally, names, &words, cpu_cell);
+    let counted = |metric: &'static str| {
+        move |tally: &Tally, name: &str, case: Case| {
+            tally.spread(name, case.name(), metric).map(|spread| format!("{:.3}", spread.median))
+        }
+    };
+    section("Minor page faults a task", tally, names, &closed, counted("faults"));
+    section("System calls a task", tally, names, &words, counted("syscalls"));
     section("Open loop: µs from the intended time, p50 (p99)", tally, names, &open, latency_cell);
     section("CPU time in the open loop, µs a task", tally, names, &open, cpu_cell);
     for subject in names.iter().copied().filter(|name| is_subject(name)) {

@@ -17,23 +17,31 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 #[derive(Debug)]
 pub struct Meter {
     others: HashMap<i32, Duration>,
+    /// Processes that do not count.
+    left_out: Vec<i32>,
     own: Duration,
 }
 
 impl Meter {
     /// Reads every clock; this process's own last, so that the reading itself does not count.
     pub fn start() -> Self {
+        Self::start_without(&[])
+    }
+
+    /// The same without some of the processes.
+    pub fn start_without(left_out: &[i32]) -> Self {
         let others = descendants();
-        Self { others, own: own_clock() }
+        Self { others, left_out: left_out.to_vec(), own: own_clock() }
     }
 
     /// The CPU time spent since the start: own clock first, for the same reason. A process that
     /// is new counts from its start.
     pub fn stop(&self) -> Duration {
         let own = own_clock().saturating_sub(self.own);
-        let before = |pid| self.others.get(pid).copied().unwrap_or_default();
-        descendants().iter().map(|(pid, now)| now.saturating_sub(before(pid))).sum::<Duration>()
-            + own
+        let before = |pid: &i32| self.others.get(pid).copied().unwrap_or_default();
+        let counts = |(pid, _): &(&i32, &Duration)| !self.left_out.contains(*pid);
+        let spent = |(pid, now): (&i32, &Duration)| now.saturating_sub(before(pid));
+        descendants().iter().filter(counts).map(spent).sum::<Duration>() + own
     }
 
     /// How many other processes were read at the start.

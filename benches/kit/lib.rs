@@ -9,6 +9,7 @@
 
 pub mod cpu;
 pub mod deadline;
+pub mod faults;
 pub mod json;
 pub mod machine;
 pub mod memory;

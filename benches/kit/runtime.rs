@@ -26,6 +26,11 @@ pub const REQUIRE: &str = "AMPHI_REQUIRE";
 /// How long a runtime may take to say which one it is. The first start reads it from the disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether `AMPHI_REQUIRE` lists a program.
+pub fn is_required(name: &str) -> bool {
+    env::var(REQUIRE).is_ok_and(|list| lists(&list, name))
+}
+
 /// A language that peers are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
@@ -46,7 +51,7 @@ impl Runtime {
 
     /// Whether `AMPHI_REQUIRE` lists it.
     pub fn is_required(self) -> bool {
-        env::var(REQUIRE).is_ok_and(|list| lists(&list, self))
+        is_required(self.name())
     }
 
     /// The program that is looked for, and what makes it tell its own file and its version.
@@ -120,8 +125,8 @@ fn ask(runtime: Runtime) -> Result<(PathBuf, String), Missing> {
     }
 }
 
-fn lists(list: &str, runtime: Runtime) -> bool {
-    list.split(',').any(|name| name.trim() == runtime.name())
+fn lists(list: &str, name: &str) -> bool {
+    list.split(',').any(|one| one.trim() == name)
 }
 
 /// A script of `benches/peers`.
@@ -325,8 +330,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_says_whether_that_is_an_error() {
-        assert!(lists("b3sum, node", Runtime::Node) && !lists("b3sum,node", Runtime::Python));
-        assert!(!lists("", Runtime::Node));
+        assert!(lists("b3sum, node", "node") && !lists("b3sum,node", "python"));
+        assert!(!lists("", "node"));
         let missing = |required| Missing {
             runtime: Runtime::Python,
             reason: "it is not there".to_owned(),

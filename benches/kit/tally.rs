@@ -54,11 +54,13 @@ impl Tally {
         series.rounds[round] = Some(value);
     }
 
-    /// Notes the latencies of one slice, in nanoseconds: `p50` for the round, and the pool for
-    /// the tail.
+    /// Notes the latencies of one slice, in nanoseconds: `p50` and `round_p99` for the round, and the
+    /// pool for the tail.
     pub fn add_latencies(&mut self, round: usize, system: &str, case: &str, mut samples: Vec<u64>) {
         let Some(p50) = stats::nearest(&mut samples, 0.5) else { return };
         self.add(round, (system, case, "p50"), p50 as f64, "ns");
+        let p99 = stats::nearest(&mut samples, 0.99).unwrap_or(p50);
+        self.add(round, (system, case, "round_p99"), p99 as f64, "ns");
         self.samples.entry((system.to_owned(), case.to_owned())).or_default().append(&mut samples);
     }
 
@@ -136,6 +138,6 @@ mod tests {
         let ratio = tally.ratio(("a", "hot", "p50"), ("b", "hot", "p50")).unwrap();
         assert_eq!((ratio.median, ratio.count), (2.0, 1));
         assert_eq!(tally.rounds("c", "hot", "p50"), []);
-        assert_eq!(tally.rows("t").len(), 10);
+        assert_eq!(tally.rows("t").len(), 16);
     }
 }

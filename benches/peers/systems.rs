@@ -138,7 +138,7 @@ fn slice(system: &mut dyn Looks, case: Case, plan: &Plan) -> Slice {
         Case::In => drive::hot(plan.slice, |_| timed_look(system, &payload)),
         Case::Back => drive::hot(plan.slice, |_| timed_back(system, &payload)),
         Case::Pipelined => {
-            let tasks = drive::pipelined(system, plan.slice) as f64;
+            let tasks = drive::pipelined(system, super::pools::WINDOW, plan.slice) as f64;
             let seconds = begun.elapsed().as_secs_f64();
             return Slice { tasks, seconds, p50_ns: None, p99_ns: None };
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{System, WINDOW, Wait};
+use super::{System, Wait};
 
 /// No slice takes more samples than this.
 const SAMPLES_MAX: usize = 20_000;
@@ -66,9 +66,13 @@ pub(crate) fn hot(time: Duration, mut one: impl FnMut(u64) -> u64) -> Vec<u64> {
 }
 
 /// Keeps the window full for so long, then takes the rest; returns how many tasks that were.
-pub(crate) fn pipelined(system: &mut (impl System + ?Sized), time: Duration) -> usize {
+pub(crate) fn pipelined(
+    system: &mut (impl System + ?Sized),
+    window: usize,
+    time: Duration,
+) -> usize {
     let until = Instant::now() + time;
-    let window = system.window().min(WINDOW);
+    let window = system.window().min(window);
     let (mut sent, mut done, mut balance, mut open) = (0u64, 0u64, 0u64, true);
     while open || done < sent {
         while open && sent - done < window as u64 {

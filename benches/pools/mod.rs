@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub(crate) mod amphi_engine;
+pub(crate) mod bare_injector;
 pub(crate) mod direct;
 pub(crate) mod drive;
 pub(crate) mod ipc_echo;

@@ -22,13 +22,19 @@ pub(crate) struct Peer(Child);
 impl Peer {
     /// Starts this binary in a role, with something as its standard input.
     pub(crate) fn start(role: &str, argument: &str, stdin: Stdio) -> io::Result<Self> {
-        let child = Command::new(env::current_exe()?)
-            .env(ROLE, role)
-            .env(ARGUMENT, argument)
-            .stdin(stdin)
-            .spawn()?;
-        Ok(Self(child))
+        let mut command = Command::new(env::current_exe()?);
+        assign(&mut command, role, argument);
+        Ok(Self(command.stdin(stdin).spawn()?))
     }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+}
+
+/// Makes the role known to a process that a command will start.
+pub(crate) fn assign(command: &mut Command, role: &str, argument: &str) {
+    command.env(ROLE, role).env(ARGUMENT, argument);
 }
 
 impl Drop for Peer {
