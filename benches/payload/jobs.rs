@@ -77,7 +77,7 @@ pub(crate) struct Systems {
     pub(crate) processes: Engine,
 }
 
-type Way<'a> = Box<dyn FnMut() -> Result<u64, Box<dyn Error>> + 'a>;
+pub(crate) type Way<'a> = Box<dyn FnMut() -> Result<u64, Box<dyn Error>> + 'a>;
 
 impl Systems {
     pub(crate) fn start() -> Result<Self, Box<dyn Error>> {

@@ -15,7 +15,7 @@ mod jobs;
 mod report;
 mod sharing;
 
-use self::jobs::{Systems, app};
+use self::jobs::{Systems, Way, app};
 
 amphi::app!(app);
 
@@ -31,6 +31,16 @@ pub(crate) const LENGTHS: [(&str, usize); 8] = [
     ("4 MiB", 4 << 20),
     ("32 MiB", 32 << 20),
     ("256 MiB", 256 << 20),
+];
+
+/// Bytes on both sides of the limits between the ways that they take: within a slot, in the arena, in
+/// memory of their own. What a limit saves or costs is the step from one to the other.
+pub(crate) const LIMITS: [(&str, usize); 5] = [
+    ("168 B", 168),
+    ("169 B", 169),
+    ("1 MiB − 1 B", (1 << 20) - 1),
+    ("1 MiB exactly", 1 << 20),
+    ("1 MiB + 1 B", (1 << 20) + 1),
 ];
 
 /// In a quick run nothing is longer.
@@ -54,8 +64,14 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         options::round_begins(round, rounds);
         for (case, bytes) in LENGTHS {
             if options.wants_case(case) && !(options.quick && bytes > QUICK_MAX) {
-                measure(&systems, options, round, (case, bytes), &mut tally)?;
+                let ways = systems.ways(bytes);
+                measure(ways, options, round, case, &mut tally)?;
             }
+        }
+        for (case, bytes) in LIMITS.into_iter().filter(|(case, _)| options.wants_case(case)) {
+            let mut ways = systems.ways(bytes);
+            ways.retain(|(name, _)| *name == jobs::BYTES);
+            measure(ways, options, round, case, &mut tally)?;
         }
         if !options.quick && options.wants_case(sharing::CASE) {
             sharing::measure(&systems, round, &mut tally)?;
@@ -76,16 +92,15 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One slice of every system for one length; the order turns with the round.
+/// One slice of every way for one length; the order turns with the round.
 fn measure(
-    systems: &Systems,
+    mut ways: Vec<(&'static str, Way<'_>)>,
     options: &Options,
     round: usize,
-    (case, bytes): (&str, usize),
+    case: &str,
     tally: &mut Tally,
 ) -> Result<(), Box<dyn Error>> {
     let slice = if options.quick { QUICK_SLICE } else { SLICE };
-    let mut ways = systems.ways(bytes);
     let count = ways.len();
     for turn in 0..count {
         let (name, way) = &mut ways[(turn + round) % count];

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::jobs::{BLOB, BYTES, NAMES, THREADS};
 use crate::sharing::{self, AGAIN, COPIED, FIRST, HERE};
-use crate::{BENCH, LENGTHS};
+use crate::{BENCH, LENGTHS, LIMITS};
 
 pub(crate) fn print(tally: &Tally, machine: &Map<String, Value>) {
     println!("\n{}\n", headline(BENCH, machine));
@@ -20,6 +20,13 @@ pub(crate) fn print(tally: &Tally, machine: &Map<String, Value>) {
         }
     }
     println!("{table}");
+    let found = LIMITS.map(|(case, _)| cell(tally, BYTES, case));
+    if found.iter().any(|cell| cell != "–") {
+        println!("At the limits between slot, arena and memory of its own\n");
+        let mut table = Table::new(std::iter::once("").chain(LIMITS.map(|(case, _)| case)));
+        table.push(std::iter::once(BYTES.to_owned()).chain(found));
+        println!("{table}");
+    }
     println!("A shared payload against a copied one: ratio (quartiles)\n");
     let mut table = Table::new(std::iter::once("").chain(LENGTHS.map(|(case, _)| case)));
     for (name, peer) in [(BLOB, BYTES), (BLOB, THREADS), (BYTES, THREADS)] {
