@@ -1,7 +1,7 @@
 //! [`Blob`]: bytes that processes share without a copy.
 //!
 //! Reading order: this file, `filling.rs` (how one is made), `shared.rs` (one region and who has
-//! it), `registry.rs` (when its memory can be used again), `carry.rs` (how it travels with a task).
+//! it), `registry.rs` (when its memory can be used again); `beside.rs` is how it travels with a task.
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
@@ -10,15 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub(crate) use self::carry::{
-    collecting, collecting_input, decoding_input, knowing, leave, serve_from, take_left,
-    take_missing, was_named,
-};
+use crate::beside;
+
 pub use self::filling::{BlobMut, Blocks};
 pub(crate) use self::registry::{Holder, find, forgotten_by, is_held, received, sent};
 pub(crate) use self::shared::Shared;
 
-mod carry;
 mod filling;
 mod registry;
 mod shared;
@@ -197,7 +194,7 @@ impl Serialize for Blob {
             return serializer.serialize_bytes(self);
         }
         let form = match &self.memory {
-            Memory::Shared(shared) if carry::attach(shared) => {
+            Memory::Shared(shared) if beside::attach(shared) => {
                 Form::Region { id: shared.id(), start: self.start as u64, len: self.len as u64 }
             }
             _ => Form::Bytes(self.clone().into()),
@@ -215,7 +212,7 @@ impl<'de> Deserialize<'de> for Blob {
             Form::Bytes(bytes) => return Ok(Self::of_heap(bytes)),
             Form::Region { id, start, len } => (id, start, len),
         };
-        let Some(shared) = carry::resolve(id) else {
+        let Some(shared) = beside::resolve(id) else {
             return Err(D::Error::custom("the memory of a blob is missing"));
         };
         // The numbers may be a hostile worker's.

@@ -48,10 +48,12 @@ mod processes;
 mod threads;
 mod sys;
 
+mod beside;
 mod blob;
 mod budget;
 mod ctx;
 mod error;
+mod fd;
 mod home;
 mod job;
 mod keys;
@@ -72,6 +74,7 @@ pub use crate::engine::{
     Engine, EngineBuilder, Explanation, Report, Scope, ScopedTask, TaskBuilder,
 };
 pub use crate::error::{CancelRequested, Clock, Error, Reason, Rejected, StartError, TaskError};
+pub use crate::fd::Fd;
 pub use crate::home::{Role, Setup};
 pub use crate::job::{Job, Spec};
 pub use crate::limits::Limits;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use amphi_protocol::ReplyKind;
 
-use crate::blob;
+use crate::beside;
 use crate::error::{Clock, Reason, TaskError};
 use crate::job::{Work, panic_message};
 use crate::stats::Outcome;
@@ -39,7 +39,7 @@ pub(crate) fn decode<W: Work>(
 ) -> Result<W::Output, TaskError<W::Error>> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let codec = |what: &str, error: postcard::Error| TaskError::Codec {
-        message: format!("{what} of {name} could not be decoded: {error}{}", blob::take_missing()),
+        message: format!("{what} of {name} could not be decoded: {error}{}", beside::take_why()),
     };
     let decoded = catch_unwind(AssertUnwindSafe(|| match kind {
         ReplyKind::Ok | ReplyKind::OkShared => {

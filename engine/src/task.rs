@@ -67,6 +67,10 @@ pub(crate) trait AnyTask: crate::ctx::Signals {
     fn regions(&self) -> Vec<Arc<crate::blob::Shared>>;
     /// Memory that its output names.
     fn add_region(&self, region: Arc<crate::blob::Shared>);
+    /// The open files that its input names.
+    fn files(&self) -> Vec<crate::fd::Fd>;
+    /// Those that its output names.
+    fn return_files(&self, files: Vec<crate::fd::Fd>);
     /// Settles with a worker's reply, which is decoded when the caller takes it.
     fn settle_reply(&self, kind: amphi_protocol::ReplyKind, bytes: Vec<u8>) -> Settled;
     /// Settles with an outcome that is not the job's.

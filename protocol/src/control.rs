@@ -12,11 +12,19 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::Violation;
 
+mod descriptors;
+
 /// The longest message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// The most bytes that are carried in a message itself.
 pub const CARRIED_BYTES_MAX: usize = 32 << 10;
+
+/// The most open files that travel with one input or output, all in one message.
+pub const FILES_MAX: usize = 32;
+
+/// The most descriptors beside one message: open files, and a memfd of their task's bytes.
+pub const DESCRIPTORS_MAX: usize = FILES_MAX + 1;
 
 /// What a worker may use; what is `None` stays as the host has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,12 +168,15 @@ pub enum ToWorker {
     },
     /// One descriptor: RSP.
     LaneResponse,
-    /// A task that it had submitted has ended; one descriptor, where the outcome says so.
+    /// A task that it had submitted has ended; one descriptor, where the outcome says so, and behind
+    /// it the open files that the outcome names.
     ChildDone {
         /// The worker's number of it.
         child: u64,
         /// What became of it.
         outcome: ChildOutcome,
+        /// How many files.
+        files: u8,
     },
     /// An input too large for the arena; one descriptor: a sealed memfd.
     Payload {
@@ -181,6 +192,13 @@ pub enum ToWorker {
         blob: u64,
         /// Bytes.
         len: u64,
+    },
+    /// The open files that the input of a task names, ahead of it; as many descriptors.
+    Files {
+        /// The task's sequence.
+        seq: u64,
+        /// How many.
+        files: u8,
     },
     /// No task names that memory any more. Answered by [`Forgot`](FromWorker::Forgot) once the worker
     /// has unmapped it.
@@ -280,7 +298,15 @@ pub enum FromWorker {
         /// Its number.
         blob: u64,
     },
-    /// A job submits a task that the host is to run; one descriptor, where its input says so.
+    /// The open files that the reply of a task names, ahead of it; as many descriptors. Once a task.
+    Files {
+        /// The task's key.
+        key: u64,
+        /// How many.
+        files: u8,
+    },
+    /// A job submits a task that the host is to run; one descriptor, where its input says so, and
+    /// behind it the open files that the input names.
     Submit {
         /// The worker's number of it.
         child: u64,
@@ -290,6 +316,8 @@ pub enum FromWorker {
         ask: Ask,
         /// Its encoded input.
         input: Carried,
+        /// How many files.
+        files: u8,
     },
     /// That task is to stop.
     Stop {
@@ -333,60 +361,4 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Violation> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: WorkerId = WorkerId { pool: 1, seat: 2, generation: 3 };
-
-    fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T) {
-        let bytes = encode(message);
-        assert_eq!(decode::<T>(&bytes).as_ref(), Ok(message));
-        decode::<T>(&bytes[..bytes.len() - 1]).expect_err("cut short");
-        decode::<T>(&[&bytes[..], &[0]].concat()).expect_err("more than the message");
-    }
-
-    #[test]
-    fn messages_come_out_as_they_went_in_and_nothing_else_does() {
-        let limits = WorkerLimits { memory: Some(1 << 30), rayon_threads: 2, ..Default::default() };
-        let message = String::from("no model at /srv/model");
-        check(&ToForkserver::Hello {
-            abi: 1,
-            layout_hash: 2,
-            table_hash: u64::MAX,
-            build_hash: 3,
-            config_len: 0,
-            umask: 0o22,
-        });
-        check(&ToForkserver::Spawn { id: ID, limits });
-        check(&FromForkserver::Failed { stage: StartStage::Preload, message: message.clone() });
-        check(&FromForkserver::Forked { id: ID, pid: 4 });
-        check(&FromForkserver::ForkFailed { id: ID, errno: 11 });
-        check(&FromForkserver::Exited { id: ID, exit: Exit::Signal { signal: 9, core: false } });
-        check(&FromForkserver::Exited { id: ID, exit: Exit::Code(-1) });
-        check(&ToWorker::Lane { lane: 7, incarnation: 8 });
-        check(&ToWorker::Payload { seq: 9, len: 1 << 40 });
-        check(&ToWorker::Blob { blob: u64::MAX, len: 1 << 40 });
-        check(&ToWorker::Forget { blob: 1 });
-        check(&FromWorker::Blob { key: 3, blob: 1, len: 2 });
-        check(&FromWorker::Returns { key: 3, blob: 1 });
-        check(&FromWorker::Forgot { blob: 1 });
-        check(&FromWorker::Ready { pid: 5 });
-        let ask = Ask { kill_after_ns: Some(6), trace: u128::MAX, ..Ask::default() };
-        let input = Carried::Here(vec![1; CARRIED_BYTES_MAX]);
-        check(&FromWorker::Submit { child: 1, job: 2, ask, input });
-        check(&FromWorker::Stop { child: 1, kill: true });
-        check(&FromWorker::Waits(true));
-        let outcome = ChildOutcome::Reply { kind: 1, output: Carried::Memfd { len: 1 << 40 } };
-        check(&ToWorker::ChildDone { child: 1, outcome });
-        check(&ToWorker::ChildDone { child: 1, outcome: ChildOutcome::Failure(vec![7]) });
-        check(&FromWorker::Failed { stage: StartStage::Worker, message });
-    }
-
-    #[test]
-    fn a_claimed_length_beyond_the_message_is_refused() {
-        // FromWorker::Failed, stage 0, and a text that claims to be 2^62 bytes long.
-        let bytes = [1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
-        decode::<FromWorker>(&bytes).expect_err("it cannot be");
-        decode::<FromWorker>(&vec![0; MESSAGE_BYTES_MAX + 1]).expect_err("too long");
-    }
-}
+mod tests;

@@ -23,8 +23,9 @@ mod tests;
 pub use crate::arena::{Arena, Block};
 pub use crate::batch::{Piece, Pieces, key_of, push_piece, split_key};
 pub use crate::control::{
-    Ask, CARRIED_BYTES_MAX, Carried, ChildOutcome, Exit, FromForkserver, FromWorker,
-    MESSAGE_BYTES_MAX, StartStage, ToForkserver, ToWorker, WorkerId, WorkerLimits, decode, encode,
+    Ask, CARRIED_BYTES_MAX, Carried, ChildOutcome, DESCRIPTORS_MAX, Exit, FILES_MAX,
+    FromForkserver, FromWorker, MESSAGE_BYTES_MAX, StartStage, ToForkserver, ToWorker, WorkerId,
+    WorkerLimits, decode, encode,
 };
 pub use crate::error::{Mismatch, Violation};
 pub use crate::host::{HostLane, Published};

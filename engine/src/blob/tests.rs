@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 
 use super::filling::SHARED_FROM;
 use super::*;
+use crate::beside::{collecting, knowing};
 
 const LONG: usize = 2 * SHARED_FROM;
 
@@ -97,23 +98,23 @@ fn a_task_s_encoding_names_its_memory_once_and_finds_it_again() {
     let bytes = pattern(LONG);
     let blob = Blob::copy_of(&bytes);
     let value = (blob.clone(), blob.slice(3..9), Blob::copy_of(b"short"));
-    let (encoded, regions) = collecting(|| postcard::to_allocvec(&value).unwrap());
+    let (encoded, beside) = collecting(|| postcard::to_allocvec(&value).unwrap());
     assert!(encoded.len() < 100, "{} bytes", encoded.len());
-    assert_eq!(regions.len(), 1);
+    assert_eq!(beside.regions.len(), 1);
     let (all, part, short): (Blob, Blob, Blob) =
-        knowing(&regions, || postcard::from_bytes(&encoded).unwrap());
+        knowing(beside, || postcard::from_bytes(&encoded).unwrap());
     assert_eq!((&all[..], &part[..], &short[..]), (&bytes[..], &bytes[3..9], &b"short"[..]));
     assert!(std::ptr::eq(&raw const all[0], &raw const blob[0]), "no copy");
 }
 
 #[test]
 fn names_of_memory_that_is_not_there_and_parts_beyond_it_are_errors() {
-    let (_, regions) = collecting(|| postcard::to_allocvec(&Blob::copy_of(&pattern(LONG))));
+    let (_, beside) = collecting(|| postcard::to_allocvec(&Blob::copy_of(&pattern(LONG))));
     let name = |id: u64, start: u64, len: u64| {
         postcard::to_allocvec(&Form::Region { id, start, len }).unwrap()
     };
-    let id = regions[0].id();
-    let all = regions[0].bytes().len() as u64;
+    let id = beside.regions[0].id();
+    let all = beside.regions[0].bytes().len() as u64;
     for bad in [
         name(u64::MAX, 0, 1),
         name(id, 0, all + 1),
@@ -121,8 +122,10 @@ fn names_of_memory_that_is_not_there_and_parts_beyond_it_are_errors() {
         name(id, 1, all),
         name(id, u64::MAX, u64::MAX),
     ] {
-        knowing(&regions, || postcard::from_bytes::<Blob>(&bad).expect_err("it lies nowhere"));
+        knowing(beside.clone(), || {
+            postcard::from_bytes::<Blob>(&bad).expect_err("it lies nowhere")
+        });
     }
-    let whole = knowing(&regions, || postcard::from_bytes::<Blob>(&name(id, 0, all)).unwrap());
+    let whole = knowing(beside, || postcard::from_bytes::<Blob>(&name(id, 0, all)).unwrap());
     assert_eq!(whole.len() as u64, all);
 }

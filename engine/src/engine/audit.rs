@@ -158,7 +158,7 @@ impl Shared {
             || self.scheduler.keeps_off_threads(core.plan.job)
             || !self.can_process(task)
             // A shadow could not be given the same memory for sure.
-            || core.has_regions()
+            || core.names_more()
         {
             return false;
         }
@@ -261,7 +261,7 @@ impl Audit {
             && is_own(&ended)
             && core.runs_before() == 0
             // Memory has another number each time.
-            && !core.has_regions()
+            && !core.names_more()
             && !core.is_asked_to_stop();
         if !is_comparable || !engine.audits.begin(ended.len()) {
             return engine.audits.leave(self.len, false);
@@ -269,7 +269,7 @@ impl Audit {
         let took = clock::now().saturating_sub(self.begun);
         let limit = SHADOW_TIME.saturating_add(took.saturating_mul(SHADOW_TIMES));
         let plan = shadow_of(core, self.len, limit);
-        let shadow = Arc::new(Cell::<RawWork>::encoded(Core::new(plan), input));
+        let shadow = Arc::new(Cell::<RawWork>::encoded(Core::new(plan), input, Vec::new()));
         *self.stage.lock() = Stage::Shadow(ended);
         shadow.core().set_witness(self);
         engine.accept(shadow, false);

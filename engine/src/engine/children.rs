@@ -9,6 +9,7 @@ use amphi_protocol::{Ask, ReplyKind};
 
 use super::Shared;
 use super::options::Options;
+use crate::beside::Beside;
 use crate::error::{Reason, TaskError};
 use crate::job::RawWork;
 use crate::policy::Placement;
@@ -41,14 +42,15 @@ struct Courier {
 impl Wake for Courier {
     fn wake(self: Arc<Self>) {
         let Some(cell) = self.cell.get() else { return };
-        let regions = cell.regions();
+        // Taking the outcome lets them go.
+        let beside = Beside { regions: cell.regions(), files: cell.output_files() };
         let Some(outcome) = cell.take() else { return };
         let outcome = match outcome {
             Ok(bytes) => Ok((ReplyKind::Ok, bytes)),
             Err(TaskError::Failed(bytes)) => Ok((ReplyKind::Failed, bytes)),
             Err(other) => Err(other.narrow()),
         };
-        self.answer.done(outcome, &regions);
+        self.answer.done(outcome, beside);
     }
 }
 
@@ -56,7 +58,7 @@ impl Shared {
     /// Runs a task of a worker's job. It is never refused for a full queue: the one that waits
     /// for it is a task, too, which came through that queue.
     pub(super) fn run_child(&self, child: Child) {
-        let Child { job, ask, bytes, inherited, answer } = child;
+        let Child { job, ask, bytes, files, inherited, answer } = child;
         let options = Options {
             place: ask.on_thread.then_some(Placement::Thread),
             controls: controls(&ask).into(),
@@ -71,10 +73,10 @@ impl Shared {
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(reason) => return answer.done(Err(TaskError::Rejected(reason)), &[]),
+            Err(reason) => return answer.done(Err(TaskError::Rejected(reason)), Beside::default()),
         };
         self.room.enter_above();
-        let cell = Arc::new(Cell::<RawWork>::encoded(Core::new(plan), bytes));
+        let cell = Arc::new(Cell::<RawWork>::encoded(Core::new(plan), bytes, files));
         let task: Arc<dyn AnyTask> = Arc::clone(&cell) as _;
         let is_wanted = answer.accepted(&task);
         let courier = Arc::new(Courier { cell: OnceLock::new(), answer });

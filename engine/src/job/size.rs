@@ -31,9 +31,14 @@ impl Sizer {
     }
 }
 
-/// Enough was seen.
-#[derive(Debug)]
-struct Stop;
+/// Why a value is looked at no further.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    /// Enough was seen.
+    Enough,
+    /// It does not let itself be looked at, as an open file: what is beside it does.
+    Refused,
+}
 
 impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +50,7 @@ impl std::error::Error for Stop {}
 
 impl ser::Error for Stop {
     fn custom<T: std::fmt::Display>(_: T) -> Self {
-        Self
+        Self::Refused
     }
 }
 
@@ -60,14 +65,17 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        value.serialize(&mut *self.sizer)?;
+        match value.serialize(&mut *self.sizer) {
+            Err(Stop::Enough) => return Err(Stop::Enough),
+            Ok(()) | Err(Stop::Refused) => {}
+        }
         self.seen += 1;
         self.left = self.left.saturating_sub(1);
         self.sizer.looks = self.sizer.looks.saturating_sub(1);
         if self.sizer.looks == 0 && self.left > 0 {
             let each = (self.sizer.bytes - self.begun_at) / self.seen;
             self.sizer.bytes = self.sizer.bytes.saturating_add(each.saturating_mul(self.left));
-            return Err(Stop);
+            return Err(Stop::Enough);
         }
         Ok(())
     }
@@ -287,6 +295,13 @@ mod tests {
 
     fn encoded<T: Serialize>(value: &T) -> u64 {
         postcard::to_allocvec(value).unwrap().len() as u64
+    }
+
+    #[test]
+    fn what_stands_beside_an_open_file_is_seen() {
+        let fd = crate::Fd::from(std::fs::File::open("/dev/null").unwrap());
+        let value = (fd.clone(), "x".repeat(1000), Some(fd));
+        assert!(estimate(&value) >= 1000);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use amphi_protocol::ReplyKind;
 use serde::Serialize;
@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{decode_input, encode_whole};
 use super::{Encoded, Job, Spec};
-use crate::blob;
+use crate::beside;
 use crate::ctx::Ctx;
 use crate::keys::Gate;
 
 /// What an encoded task came to: the reply's kind, its bytes in `out`, and what they name left for
-/// [`blob::take_left`].
+/// [`beside::take_left`].
 type RunEncoded = dyn Fn(Cow<'_, [u8]>, &Ctx, &mut Encoded) -> ReplyKind + Send + Sync;
 
 /// One registered job.
@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     service_ns: AtomicU64,
     /// The largest recent output in bytes, for the block granted with a request.
     output_bytes: AtomicU64,
+    /// Some output had open files.
+    returns_files: AtomicBool,
 }
 
 impl Entry {
@@ -47,6 +49,7 @@ impl Entry {
             run_encoded,
             service_ns: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
+            returns_files: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +93,16 @@ impl Entry {
         if new != old {
             self.output_bytes.store(new, Ordering::Relaxed);
         }
+    }
+
+    /// An output had open files.
+    pub(crate) fn note_files(&self) {
+        self.returns_files.store(true, Ordering::Relaxed);
+    }
+
+    /// Its tasks have a slot each: their descriptors are bounded by slots.
+    pub(crate) fn returns_files(&self) -> bool {
+        self.returns_files.load(Ordering::Relaxed)
     }
 
     /// Bytes to grant for the next output.
@@ -140,7 +153,7 @@ impl Table {
     /// Registers a job type; false where its name is taken.
     pub(crate) fn add_job<J: Job>(&mut self) -> bool {
         let run =
-            |input: Cow<'_, [u8]>, cx: &Ctx, out: &mut Encoded| match blob::decoding_input(|| {
+            |input: Cow<'_, [u8]>, cx: &Ctx, out: &mut Encoded| match beside::decoding_input(|| {
                 decode_input::<J>(input)
             }) {
                 Ok(job) => reply(job.run(cx), cx, out),
@@ -159,7 +172,7 @@ impl Table {
     {
         const { assert!(size_of::<F>() == 0, "register the function itself, not a pointer to it") };
         let run =
-            move |input: Cow<'_, [u8]>, cx: &Ctx, out: &mut Encoded| match blob::decoding_input(
+            move |input: Cow<'_, [u8]>, cx: &Ctx, out: &mut Encoded| match beside::decoding_input(
                 || decode_input::<I>(input),
             ) {
                 Ok(input) => reply(function(input), cx, out),
@@ -240,12 +253,12 @@ fn reply<O: Serialize + 'static, E: Serialize + 'static>(
 ) -> ReplyKind {
     let (kind, encoded) = match &result {
         Ok(output) => {
-            let (encoded, regions) = blob::collecting(|| encode_whole(output, out));
-            blob::leave(regions);
+            let (encoded, left) = beside::collecting(|| encode_whole(output, out));
+            beside::leave(left);
             (ReplyKind::Ok, encoded)
         }
         Err(_) if cx.saw_cancel() => return ReplyKind::CancelledSeen,
-        Err(error) => (ReplyKind::Failed, encode_whole(error, out)),
+        Err(error) => (ReplyKind::Failed, beside::alone(|| encode_whole(error, out))),
     };
     match encoded {
         Ok(()) => kind,
@@ -256,8 +269,8 @@ fn reply<O: Serialize + 'static, E: Serialize + 'static>(
 fn codec_reply(what: &str, name: &str, error: postcard::Error, out: &mut Encoded) -> ReplyKind {
     out.clear();
     let space = if name.is_empty() { "" } else { " of " };
-    let missing = blob::take_missing();
-    let text = format!("{what}{space}{name} could not be coded: {error}{missing}");
+    let why = beside::take_why();
+    let text = format!("{what}{space}{name} could not be coded: {error}{why}");
     out.own().extend_from_slice(text.as_bytes());
     ReplyKind::Codec
 }

@@ -65,7 +65,7 @@ impl Processes {
             && core.plan.retry.is_none()
             && core.plan.key.is_none()
             && core.plan.held.is_none()
-            && !core.has_regions()
+            && !core.names_more()
             && !core.plan.is_private
             && !self.need(task).is_special();
         self.predicted_ns(task).filter(|ns| is_plain && *ns <= as_ns(BATCHED_SERVICE))
@@ -78,6 +78,10 @@ impl Processes {
         let free = link.free_slots();
         // A worker that recycles after so many tasks counts each of them.
         if waiting <= free || free == 0 || self.life.tasks.is_some() {
+            return 1;
+        }
+        let entry = self.home.table.entry(head.core().plan.job);
+        if entry.is_some_and(Entry::returns_files) {
             return 1;
         }
         let Some(ns) = self.tiny_ns(head) else { return 1 };
@@ -283,7 +287,7 @@ impl Processes {
             _ => &[],
         };
         let told = Pieces::of(bytes).skip(range.start).take(range.len());
-        link.look_for_blobs(told.flatten().filter_map(|piece| piece.kind().ok()));
+        link.look_for_more(told.flatten().filter_map(|piece| piece.kind().ok()));
         let Some(flight) = link.flight(answers.seq) else { return 0 };
         let Some(others) = &mut flight.batch else { return 0 };
         others.told = range.end;
@@ -297,7 +301,7 @@ impl Processes {
         };
         let count = tasks.len();
         let mut pieces = Pieces::of(bytes).skip(range.start);
-        for task in tasks {
+        for (place, task) in (range.start..).zip(tasks) {
             let entry = self.home.table.entry(task.core().plan.job);
             let piece = pieces.next().and_then(Result::ok);
             let (kind, source, run_ns, bytes) = match piece.map(|piece| (piece, piece.kind())) {
@@ -309,6 +313,7 @@ impl Processes {
                     (amphi_protocol::ReplyKind::Ok, lost, 0, 0)
                 }
             };
+            link.hand_over_files(key_of(answers.seq, place), kind, &task, entry);
             if let Some(entry) = entry {
                 entry.observe(run_ns, bytes);
             }

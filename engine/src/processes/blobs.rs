@@ -4,7 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use amphi_protocol::{ReplyKind, ToWorker, encode};
+use amphi_protocol::ReplyKind::{self, Codec, OkShared, TooLarge};
+use amphi_protocol::{ToWorker, encode};
 
 use super::link::Link;
 use super::pool::Shared;
@@ -53,10 +54,12 @@ impl Link {
         announced.map_err(|error| unsent(self, task.core().input_bytes(), &error))
     }
 
-    /// Some of these replies may name memory that was sent ahead of them. Before their tasks are told:
+    /// Some of these replies may name memory or files that were sent ahead of them. Before their tasks are told:
     /// what comes for others is not expected.
-    pub(super) fn look_for_blobs(&mut self, mut kinds: impl Iterator<Item = ReplyKind>) {
-        if kinds.any(|kind| kind == ReplyKind::OkShared) {
+    pub(super) fn look_for_more(&mut self, mut kinds: impl Iterator<Item = ReplyKind>) {
+        // One that is refused may have been spoken of before that was known.
+        let says_more = |kind| matches!(kind, OkShared | Codec | TooLarge);
+        if kinds.any(says_more) {
             let _ = self.read_socket();
         }
     }

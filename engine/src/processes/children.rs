@@ -6,16 +6,16 @@
 //!    worker is dead: then it is cancelled.
 //! 2. A lane whose task waits holds no token; it takes one, free or not, when the task goes on.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use amphi_protocol::{ChildOutcome, FromWorker, ReplyKind, ToWorker, encode};
 
 use super::After;
-use super::carry::{pack, unpack};
+use super::carry::{descriptors, is_refusal, pack, unpack};
 use super::pool::{Inner, Processes, Shared};
-use crate::blob::Shared as Region;
+use crate::beside::Beside;
 use crate::error::{Reason, TaskError};
 use crate::outcome::{Failure, failure_to_bytes};
 use crate::sys::socket::Channel;
@@ -32,7 +32,8 @@ pub(super) struct Request {
     generation: u64,
     socket: Arc<Channel>,
     message: FromWorker,
-    fd: Option<OwnedFd>,
+    /// `None`: this process has no room for them.
+    fds: Option<Vec<OwnedFd>>,
     /// The task that runs there: the one that asks.
     parent: Option<Shared>,
 }
@@ -60,14 +61,15 @@ impl Answer for Return {
         true
     }
 
-    fn done(&self, outcome: Result<(ReplyKind, Vec<u8>), Failure>, regions: &[Arc<Region>]) {
+    fn done(&self, outcome: Result<(ReplyKind, Vec<u8>), Failure>, beside: Beside) {
+        let Beside { regions, mut files } = beside;
         if let Some(pool) = self.pool.upgrade() {
             let gone = {
                 let mut inner = pool.lock();
                 let link = inner.current(self.seat, self.generation);
                 link.and_then(|link| {
                     // What is not sent is missed by whoever decodes the output.
-                    let _ = link.holding.announce(regions);
+                    let _ = link.holding.announce(&regions);
                     link.children.remove(&self.child)
                 })
             };
@@ -84,11 +86,23 @@ impl Answer for Return {
                 }),
             Err(failure) => Err(failure),
         };
-        let (outcome, fd) = packed
-            .unwrap_or_else(|failure| (ChildOutcome::Failure(failure_to_bytes(&failure)), None));
-        let message = encode(&ToWorker::ChildDone { child: self.child, outcome });
-        let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
-        if self.socket.send_patiently(&message, &fds, PATIENCE).is_err()
+        let (outcome, fd) = packed.unwrap_or_else(|failure| {
+            files.clear();
+            (ChildOutcome::Failure(failure_to_bytes(&failure)), None)
+        });
+        let (fds, files) = descriptors(fd.as_ref(), &files);
+        let message = encode(&ToWorker::ChildDone { child: self.child, outcome, files });
+        let sent = match self.socket.send_patiently(&message, &fds, PATIENCE) {
+            Err(error) if is_refusal(&error) => {
+                let message = format!("the output could not be handed to the worker: {error}");
+                let failure = TaskError::Lost { message };
+                let outcome = ChildOutcome::Failure(failure_to_bytes(&failure));
+                let message = ToWorker::ChildDone { child: self.child, outcome, files: 0 };
+                self.socket.send_patiently(&encode(&message), &[], PATIENCE)
+            }
+            sent => sent,
+        };
+        if sent.is_err()
             && let Some(pool) = self.pool.upgrade()
         {
             // Nobody would ever answer it, and each further answer would be waited for as long.
@@ -109,12 +123,12 @@ impl Processes {
         let socket = Arc::clone(&link.socket);
         let oldest = link.host.oldest().and_then(|seq| link.flight(seq));
         let parent = oldest.map(|flight| Arc::clone(&flight.task));
-        after.requests.extend(link.requests.drain(..).map(|(message, fd)| Request {
+        after.requests.extend(link.requests.drain(..).map(|(message, fds)| Request {
             seat: index,
             generation,
             socket: Arc::clone(&socket),
             message,
-            fd,
+            fds,
             parent: parent.clone(),
         }));
         if link.waits == link.is_waiting {
@@ -133,21 +147,21 @@ impl Processes {
     /// Does what workers have asked for, without the lock.
     pub(super) fn serve(&self, requests: Vec<Request>) {
         let Some(port) = self.port() else { return };
-        for Request { seat, generation, socket, message, fd, parent } in requests {
+        for Request { seat, generation, socket, message, fds, parent } in requests {
             match message {
-                FromWorker::Submit { child, job, ask, input } => {
+                FromWorker::Submit { child, job, ask, input, .. } => {
                     let pool = self.me.clone();
                     let answer = Arc::new(Return { pool, seat, generation, child, socket });
-                    match unpack(input, fd, self.output_bytes_max()) {
-                        Ok(bytes) => {
+                    match unpack(input, fds, self.output_bytes_max()) {
+                        Ok((bytes, files)) => {
                             let inherited = parent.map(|task| task.inherited()).unwrap_or_default();
-                            port.submit_child(Child { job, ask, bytes, inherited, answer });
+                            port.submit_child(Child { job, ask, bytes, files, inherited, answer });
                         }
                         Err(error) => answer.done(
                             Err(TaskError::Rejected(Reason::NoWorkers(format!(
                                 "the input could not be taken from the worker: {error}"
                             )))),
-                            &[],
+                            Beside::default(),
                         ),
                     }
                 }

@@ -167,7 +167,7 @@ impl Forkserver {
             let (bytes, fds) = match self.socket.try_recv(3) {
                 Ok(Received::Message { bytes, fds }) => (bytes, fds),
                 Ok(Received::Empty) => return true,
-                Ok(Received::Closed) | Err(_) => return false,
+                Ok(Received::Closed | Received::Short { .. }) | Err(_) => return false,
             };
             match decode(&bytes) {
                 Ok(ToForkserver::Spawn { id, limits }) => {

@@ -120,7 +120,7 @@ impl Processes {
         link.read_records(after);
         // Before the flight is gone, by which a message is known to be expected; and whatever the
         // reply says, nothing of the task stays behind.
-        link.look_for_blobs(once(done.kind));
+        link.look_for_more(once(done.kind));
         let payload = link.take_payload(done.seq, matches!(done.output, Storage::Memfd { .. }));
         let mut flight = link.take_flight(done.seq)?;
         let mut output = flight.output.take();
@@ -144,7 +144,9 @@ impl Processes {
                 None => (link.lost_reply("the memfd of its output did not arrive"), 0),
             },
         };
-        if let Some(entry) = self.home.table.entry(flight.task.core().plan.job) {
+        let entry = self.home.table.entry(flight.task.core().plan.job);
+        link.hand_over_files(done.seq, done.kind, &flight.task, entry);
+        if let Some(entry) = entry {
             entry.observe(done.run_ns, bytes);
         }
         link.free_blocks(flight.input.take(), output);

@@ -7,26 +7,21 @@ use std::time::Duration;
 
 use amphi_protocol::{
     ARENA_BYTES, ARENA_OFFSET, Arena, Block, Exit, FromWorker, HostLane, RSP_ARENA_OFFSET, SLOTS,
-    decode,
 };
 
 use super::after::Source;
 use super::blobs::Holding;
-use super::children::CHILDREN_MAX;
 use super::pool::{Inner, Shared};
 use super::records::Records;
 use super::seat::{Flight, Lane};
+use crate::fd::Fd;
 use crate::limits::{START_WORTH, STDERR_TAIL_BYTES, TAKE_BACK_AFTER};
 use crate::outcome::Failure;
 use crate::sys::doorbell::Bell;
 use crate::sys::pipe;
 use crate::sys::process;
-use crate::sys::socket::{Channel, Received};
+use crate::sys::socket::Channel;
 use crate::task::Core;
-
-/// No honest worker has more messages under way: one for each slot, and what its socket's buffer
-/// holds of tasks that it submits, refilled while they are read.
-const MESSAGES_MAX: usize = 1 << 14;
 
 /// The host's end of one worker.
 pub(super) struct Link {
@@ -40,7 +35,7 @@ pub(super) struct Link {
     flights: [Option<Flight>; SLOTS],
     pub(super) socket: Arc<Channel>,
     /// What it asked for and nobody has looked at yet.
-    pub(super) requests: Vec<(FromWorker, Option<OwnedFd>)>,
+    pub(super) requests: Vec<(FromWorker, Option<Vec<OwnedFd>>)>,
     pub(super) holding: Holding,
     /// The tasks that the host runs for it.
     pub(super) children: HashMap<u64, Shared>,
@@ -54,10 +49,12 @@ pub(super) struct Link {
     tail: Vec<u8>,
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) pid: Option<u32>,
-    said_ready: bool,
+    pub(super) said_ready: bool,
     pub(super) is_ready: bool,
     /// Memfds that came before their replies.
-    payloads: HashMap<u64, OwnedFd>,
+    pub(super) payloads: HashMap<u64, OwnedFd>,
+    /// Open files likewise, by their tasks' keys.
+    pub(super) files: HashMap<u64, Vec<Fd>>,
     pub(super) finished: u64,
     /// Predicted work of the tasks in the lane, in ns, …
     pub(super) known_ns: u64,
@@ -129,6 +126,7 @@ impl Link {
             said_ready: false,
             is_ready: false,
             payloads: HashMap::new(),
+            files: HashMap::new(),
             finished: 0,
             known_ns: 0,
             apart: 0,
@@ -286,60 +284,6 @@ impl Link {
     pub(super) fn break_off(&mut self, text: String) {
         self.broken.get_or_insert(text);
         self.kill();
-    }
-
-    /// Reads what came on the worker's socket. True: it has become READY.
-    pub(super) fn read_socket(&mut self) -> bool {
-        let was_ready = self.said_ready;
-        self.read_messages();
-        self.said_ready && !was_ready
-    }
-
-    fn read_messages(&mut self) {
-        for _ in 0..MESSAGES_MAX {
-            if self.broken.is_some() {
-                return;
-            }
-            let (bytes, mut fds) = match self.socket.try_recv(1) {
-                Ok(Received::Message { bytes, fds }) => (bytes, fds),
-                Ok(Received::Empty | Received::Closed) => return,
-                Err(error) => return self.break_off(format!("its socket: {error}")),
-            };
-            match decode::<FromWorker>(&bytes) {
-                Ok(FromWorker::Ready { pid }) if fds.is_empty() && !self.said_ready => {
-                    // The forkserver's word (with the pidfd) may come later.
-                    self.pid.get_or_insert(pid);
-                    self.said_ready = true;
-                }
-                Ok(message @ (FromWorker::Submit { .. } | FromWorker::Stop { .. }))
-                    if self.requests.len() + self.children.len() < CHILDREN_MAX =>
-                {
-                    self.requests.push((message, fds.pop()));
-                }
-                Ok(FromWorker::Waits(waits)) if fds.is_empty() => self.waits = waits,
-                Ok(FromWorker::Grown { .. }) if fds.is_empty() => self.worn = true,
-                Ok(FromWorker::Failed { message, .. }) if fds.is_empty() => {
-                    self.start_failure = Some(message);
-                }
-                Ok(FromWorker::Blob { key, blob, len }) if fds.len() == 1 && self.holds(key) => {
-                    fds.pop().into_iter().for_each(|fd| self.take_blob(key, blob, fd, len));
-                }
-                Ok(FromWorker::Returns { key, blob }) if fds.is_empty() && self.holds(key) => {
-                    self.take_back_blob(key, blob);
-                }
-                Ok(FromWorker::Forgot { blob }) if fds.is_empty() => self.holding.forgot(blob),
-                Ok(FromWorker::Payload { seq, .. })
-                    if fds.len() == 1
-                        && self.flight(seq).is_some()
-                        && !self.payloads.contains_key(&seq) =>
-                {
-                    self.payloads.extend(fds.pop().map(|fd| (seq, fd)));
-                }
-                Ok(_) => self.break_off("it sent a message nobody expected".to_owned()),
-                Err(violation) => self.break_off(violation.to_string()),
-            }
-        }
-        self.break_off("it sent more messages than it has tasks".to_owned());
     }
 
     /// The memfd of a reply; it was sent before the reply was published.

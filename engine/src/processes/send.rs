@@ -78,7 +78,7 @@ impl Processes {
         let Some(link) = seat.link.as_mut().filter(|link| link.free_slots() > 0) else {
             return Sent::NoRoom;
         };
-        if task.core().has_regions()
+        if task.core().names_more()
             && let Err(unsent) = link.announce_blobs(task)
         {
             return unsent;
@@ -197,11 +197,10 @@ impl Processes {
         let Some(link) = inner.seats[index].link.as_mut() else { return Sent::NoRoom };
         let core = task.core();
         let len = core.input_bytes();
-        if let Placed::Memfd(fd) = &placed
-            && let Err(unsent) = announce(link, len, fd)
-        {
-            return unsent;
-        }
+        let placed = match announce(link, task, placed) {
+            Ok(placed) => placed,
+            Err(unsent) => return unsent,
+        };
         let wanted = self.home.table.entry(core.plan.job).map_or(0, Entry::output_bytes);
         let output = match wanted {
             bytes if bytes > OUTPUT_INLINE as u64 => link.outputs.allocate(bytes),
@@ -287,11 +286,28 @@ pub(super) fn context_of(core: &Core) -> Context {
     Context { deadline_ns, trace: controls.trace }
 }
 
-/// Sends a large input's memfd ahead of the word that speaks of it.
-fn announce(link: &mut Link, len: u64, fd: &OwnedFd) -> Result<(), Sent> {
-    let message = encode(&ToWorker::Payload { seq: link.host.next_seq(), len });
-    let sent = link.socket.send(&message, &[fd.as_fd()]);
-    sent.map_err(|error| unsent(link, len, &error))
+/// Sends a large input's memfd, and the open files that an input names, ahead of the word that speaks
+/// of them.
+fn announce(link: &mut Link, task: &Shared, placed: Placed) -> Result<Placed, Sent> {
+    let core = task.core();
+    if let Placed::Memfd(fd) = &placed {
+        let len = core.input_bytes();
+        let message = encode(&ToWorker::Payload { seq: link.host.next_seq(), len });
+        let sent = link.socket.send(&message, &[fd.as_fd()]);
+        sent.map_err(|error| unsent(link, len, &error))?;
+    }
+    if core.names_more()
+        && let Err(unsent) = link.announce_files(task)
+    {
+        match placed {
+            Placed::Inline => {}
+            Placed::Block(block) => link.free_blocks(Some(block), None),
+            // It would be taken for the input of the next task.
+            Placed::Memfd(_) => link.retire(),
+        }
+        return Err(unsent);
+    }
+    Ok(placed)
 }
 
 /// What becomes of a task whose descriptor could not be sent.

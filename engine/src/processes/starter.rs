@@ -142,7 +142,7 @@ impl Starter {
         match self.forkserver.as_ref()?.socket.try_recv(1) {
             Ok(received @ Received::Message { .. }) => Some(received),
             Ok(Received::Empty | Received::Closed) => None,
-            Err(_) => {
+            Ok(Received::Short { .. }) | Err(_) => {
                 // A descriptor was lost (this process has no free one): a worker that cannot be
                 // watched must not live.
                 self.kill_forkserver();

@@ -13,18 +13,24 @@ use amphi_protocol::{
 };
 
 use self::blobs::Blobs;
+use self::files::Files;
+use self::payloads::Payloads;
 use self::runner::Runner;
 use self::uplink::Uplink;
 use super::forkserver::cut;
+use crate::beside::{self, Source};
+use crate::blob::Shared;
+use crate::fd::Fd;
 use crate::home::{Home, Role};
 use crate::limits::STACK_BYTES;
 use crate::sys::doorbell::Bell;
 use crate::sys::memory::{Access, Segment};
 use crate::sys::process;
 use crate::sys::rlimit;
-use crate::sys::socket::{Channel, Received};
+use crate::sys::socket::{Channel, DESCRIPTORS_MAX, Received};
 
 mod blobs;
+mod files;
 mod log;
 mod payloads;
 mod runner;
@@ -113,7 +119,7 @@ fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms:
     let uplink = Arc::new(Uplink::new(Arc::clone(socket), terms.limits.output_bytes_max));
     let _ = terms.home.host.set(Arc::clone(&uplink) as _);
     let runner = Runner::new(lane, bell, Arc::clone(socket), terms.home, &terms.limits);
-    let (payloads, blobs) = (runner.payloads(), Blobs::serve());
+    let inbox = Inbox::serve(&runner, uplink);
     let thread = std::thread::Builder::new()
         .name("amphi-job".to_owned())
         .stack_size(STACK_BYTES)
@@ -141,20 +147,80 @@ fn control(socket: &Arc<Channel>, host: &OwnedFd, lane: Lane, bell: Bell, terms:
         if !ready[1] {
             continue;
         }
-        match socket.try_recv(1) {
-            Ok(Received::Message { bytes, mut fds }) => match (decode(&bytes), fds.pop()) {
-                (Ok(ToWorker::Payload { seq, len }), Some(fd)) => {
-                    payloads.arrived(seq, fd, len);
-                }
-                (Ok(ToWorker::Blob { blob, len }), Some(fd)) => {
-                    blobs.arrived(blob, fd, len, socket);
-                }
-                (Ok(ToWorker::Forget { blob }), None) => blobs.forget(blob),
-                (Ok(ToWorker::ChildDone { child, outcome }), fd) => uplink.done(child, outcome, fd),
-                _ => process::exit_now(0),
-            },
+        match socket.try_recv(DESCRIPTORS_MAX) {
+            Ok(Received::Message { bytes, fds }) => inbox.take(&bytes, fds, socket),
+            Ok(Received::Short { bytes }) => inbox.take_short(&bytes),
             Ok(Received::Empty) => {}
             Ok(Received::Closed) | Err(_) => process::exit_now(0),
+        }
+    }
+}
+
+/// Where the control thread puts what it receives.
+struct Inbox {
+    payloads: Arc<Payloads>,
+    blobs: Arc<Blobs>,
+    files: Arc<Files>,
+    uplink: Arc<Uplink>,
+}
+
+/// What inputs name is found where the control thread has put it.
+struct Arrived {
+    blobs: Arc<Blobs>,
+    files: Arc<Files>,
+}
+
+impl Source for Arrived {
+    fn region(&self, id: u64) -> Option<Arc<Shared>> {
+        self.blobs.wait_for(id)
+    }
+
+    fn files(&self) -> Option<Vec<Fd>> {
+        self.files.take()
+    }
+}
+
+impl Inbox {
+    /// From now on the inputs of this process find here what they name.
+    fn serve(runner: &Runner, uplink: Arc<Uplink>) -> Self {
+        let (blobs, files) = (Arc::new(Blobs::default()), runner.files());
+        let arrived = Arrived { blobs: Arc::clone(&blobs), files: Arc::clone(&files) };
+        beside::serve_from(Box::new(arrived));
+        Self { payloads: runner.payloads(), blobs, files, uplink }
+    }
+
+    /// What is no message of a host ends the worker.
+    fn take(&self, bytes: &[u8], mut fds: Vec<OwnedFd>, socket: &Arc<Channel>) {
+        let Ok(message) = decode::<ToWorker>(bytes) else { process::exit_now(0) };
+        if message.descriptors() != Ok(fds.len()) {
+            process::exit_now(0);
+        }
+        match message {
+            ToWorker::Payload { seq, len } => {
+                fds.into_iter().for_each(|fd| self.payloads.arrived(seq, fd, len));
+            }
+            ToWorker::Blob { blob, len } => {
+                fds.pop().into_iter().for_each(|fd| self.blobs.arrived(blob, fd, len, socket));
+            }
+            ToWorker::Files { seq, .. } => self.files.arrived(seq, Some(fds)),
+            ToWorker::Forget { blob } => self.blobs.forget(blob),
+            ToWorker::ChildDone { child, outcome, .. } => {
+                self.uplink.done(child, outcome, Some(fds));
+            }
+            ToWorker::Lane { .. } | ToWorker::LaneResponse => process::exit_now(0),
+        }
+    }
+
+    /// There is no room for a message's descriptors: the task that they are for fails. One whose
+    /// whole input is missing cannot even be refused.
+    fn take_short(&self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(ToWorker::Blob { blob, .. }) => self.blobs.lost(blob),
+            Ok(ToWorker::Files { seq, .. }) => self.files.arrived(seq, None),
+            Ok(ToWorker::ChildDone { child, outcome, .. }) => {
+                self.uplink.done(child, outcome, None);
+            }
+            _ => process::exit_now(0),
         }
     }
 }

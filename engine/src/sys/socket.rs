@@ -14,10 +14,8 @@ use rustix::net::{
 };
 use rustix::time::Timespec;
 
+pub(crate) use amphi_protocol::DESCRIPTORS_MAX;
 use amphi_protocol::MESSAGE_BYTES_MAX;
-
-/// The most descriptors that one message carries.
-const DESCRIPTORS_MAX: usize = 3;
 
 /// One end.
 #[derive(Debug)]
@@ -26,7 +24,15 @@ pub(crate) struct Channel(OwnedFd);
 /// What a receiver finds.
 #[derive(Debug)]
 pub(crate) enum Received {
-    Message { bytes: Vec<u8>, fds: Vec<OwnedFd> },
+    Message {
+        bytes: Vec<u8>,
+        fds: Vec<OwnedFd>,
+    },
+    /// A message without its descriptors, because this process may have no more; those that it could
+    /// have are closed.
+    Short {
+        bytes: Vec<u8>,
+    },
     Empty,
     Closed,
 }
@@ -84,8 +90,8 @@ impl Channel {
         }
     }
 
-    /// Receives without blocking. More than `max_fds` descriptors, or any that did not fit, are
-    /// an error, and all that came are closed.
+    /// Receives without blocking. More than `max_fds` descriptors are an error, and all that came are
+    /// closed.
     pub(crate) fn try_recv(&self, max_fds: usize) -> io::Result<Received> {
         self.recv_with(max_fds, RecvFlags::DONTWAIT)
     }
@@ -117,14 +123,20 @@ impl Channel {
                 fds.extend(received);
             }
         }
-        let cut = ReturnFlags::CTRUNC | ReturnFlags::TRUNC;
-        if message.flags.intersects(cut) || fds.len() > max_fds {
+        // There was room for more than came: the kernel found no free number for the next one.
+        let lacks = message.flags.contains(ReturnFlags::CTRUNC) && fds.len() < DESCRIPTORS_MAX;
+        let was_cut = message.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC);
+        if (was_cut && !lacks) || fds.len() > max_fds || message.flags.contains(ReturnFlags::TRUNC)
+        {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut"));
+        }
+        bytes.truncate(message.bytes);
+        if lacks {
+            return Ok(Received::Short { bytes });
         }
         if message.bytes == 0 && fds.is_empty() {
             return Ok(Received::Closed);
         }
-        bytes.truncate(message.bytes);
         Ok(Received::Message { bytes, fds })
     }
 

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use amphi_protocol::ReplyKind;
 use parking_lot::Mutex;
 
+use self::body::Body;
 use super::mail::Mailbox;
 use super::retry::DEATHS_MAX;
-use super::{AnyTask, Core, Ended, Inherited, Settled, TypedTask, Waiter};
-use crate::blob::{self, collecting_input, knowing};
+use super::{AnyTask, Core, Inherited, Settled, TypedTask, Waiter};
+use crate::beside::{Beside, collecting_input, knowing, take_left, take_why};
+use crate::blob;
 use crate::ctx::{Ctx, Signals};
 use crate::error::TaskError;
+use crate::fd::Fd;
 use crate::job::{Encoded, Work, panic_message};
 use crate::keys::Held;
 use crate::outcome::{self, Failure};
-use crate::stats::Outcome;
 use crate::sys::clock;
+
+mod body;
 
 /// Room for most inputs without growing.
 const INPUT_BYTES_USUAL: usize = 64;
@@ -40,58 +44,54 @@ struct Inner<W: Work> {
     waiter: Option<Waiter>,
     /// What the bytes of `body` name.
     regions: Vec<Arc<blob::Shared>>,
+    /// Few tasks have any.
+    files: Option<Box<Files>>,
 }
 
-enum Body<W: Work> {
-    /// The input as it was given.
-    Ready(W),
-    /// The input as bytes: the task is bound for a process, or may be tried more than once.
-    Encoded(Encoded),
-    /// A thread is running it, or whoever dispatches it copies its input.
-    Away,
-    /// A worker's reply, not decoded yet: that happens on the caller's thread.
-    Replied(ReplyKind, Vec<u8>),
-    Settled(Result<W::Output, TaskError<W::Error>>),
-    Taken,
+/// The open files that the encoded input names, kept for one more try; and the output's.
+#[derive(Default)]
+struct Files {
+    input: Vec<Fd>,
+    output: Vec<Fd>,
 }
 
-impl<W: Work> Body<W> {
-    /// What the task came to, if this is an outcome.
-    fn kind(&self) -> Outcome {
-        match self {
-            Self::Replied(kind, _) => Outcome::of_reply(*kind),
-            Self::Settled(Ok(_)) => Outcome::Ok,
-            Self::Settled(Err(error)) => error.outcome(),
-            Self::Ready(_) | Self::Encoded(_) | Self::Away | Self::Taken => Outcome::Lost,
-        }
+impl<W: Work> Inner<W> {
+    const fn new(body: Body<W>) -> Self {
+        Self { body, waiter: None, regions: Vec::new(), files: None }
     }
 
-    /// The same for a witness.
-    fn ended(&self) -> Ended {
-        let reply = match self {
-            Self::Replied(_, bytes) => Some(bytes.clone()),
-            _ => None,
-        };
-        Ended { outcome: self.kind(), reply }
+    /// What the task needs no more, now that it has ended: the bytes of a reply may name its memory
+    /// and the output's files.
+    fn let_go(&mut self, is_reply: bool) -> (Vec<Arc<blob::Shared>>, Option<Box<Files>>) {
+        if !is_reply {
+            return (std::mem::take(&mut self.regions), self.files.take());
+        }
+        let output = self.files.as_mut().map(|files| std::mem::take(&mut files.output));
+        let output = output.filter(|output| !output.is_empty());
+        let kept = output.map(|output| Box::new(Files { input: Vec::new(), output }));
+        (Vec::new(), std::mem::replace(&mut self.files, kept))
     }
 }
 
 impl<W: Work> Cell<W> {
     pub(crate) fn new(core: Core, work: W, retry_if: Option<RetryIf<W::Error>>) -> Self {
-        let inner =
-            Mutex::new(Inner { body: Body::Ready(work), waiter: None, regions: Vec::new() });
-        Self { core, retry_if, inner }
+        Self { core, retry_if, inner: Mutex::new(Inner::new(Body::Ready(work))) }
     }
 
     /// A task of which only the encoded input is there.
-    pub(crate) fn encoded(core: Core, bytes: Vec<u8>) -> Self {
+    pub(crate) fn encoded(core: Core, bytes: Vec<u8>, files: Vec<Fd>) -> Self {
         core.set_input_bytes(bytes.len() as u64);
-        let inner = Mutex::new(Inner {
-            body: Body::Encoded(bytes.into()),
-            waiter: None,
-            regions: Vec::new(),
-        });
-        Self { core, retry_if: None, inner }
+        let mut inner = Inner::new(Body::Encoded(bytes.into()));
+        if !files.is_empty() {
+            core.set_names_more();
+            inner.files = Some(Box::new(Files { input: files, output: Vec::new() }));
+        }
+        Self { core, retry_if: None, inner: Mutex::new(inner) }
+    }
+
+    /// The open files that the output names, until it is taken.
+    pub(crate) fn output_files(&self) -> Vec<Fd> {
+        self.inner.lock().files.as_ref().map(|files| files.output.clone()).unwrap_or_default()
     }
 
     fn settle(&self, outcome: Body<W>) -> Settled {
@@ -102,10 +102,7 @@ impl<W: Work> Cell<W> {
         if matches!(inner.body, Body::Replied(..) | Body::Settled(_) | Body::Taken) {
             return Settled::Before;
         }
-        let regions = match outcome {
-            Body::Replied(..) => Vec::new(), // its bytes may name them
-            _ => std::mem::take(&mut inner.regions),
-        };
+        let beside = inner.let_go(matches!(outcome, Body::Replied(..)));
         let input = std::mem::replace(&mut inner.body, outcome);
         let waiter = inner.waiter.take();
         self.core.measure.settled(waiter.is_some());
@@ -123,7 +120,7 @@ impl<W: Work> Cell<W> {
             Arc::clone(witness).ended(&self.core, ended);
         }
         // After the wake: an input's Drop is user code and may take its time, or panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop((input, regions))));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((input, beside))));
         Settled::Now(kind)
     }
 
@@ -234,10 +231,12 @@ impl<W: Work> AnyTask for Cell<W> {
                 let entry =
                     cx.home().table.entry(self.core.plan.job).expect("encoded, so registered");
                 let mut out = Encoded::new();
-                let known = self.regions();
+                let known = Beside { regions: self.regions(), files: self.files() };
                 let kind =
-                    knowing(&known, || entry.run_encoded(Cow::Borrowed(&bytes), cx, &mut out));
-                blob::take_left().into_iter().for_each(|region| self.add_region(region));
+                    knowing(known, || entry.run_encoded(Cow::Borrowed(&bytes), cx, &mut out));
+                let Beside { regions, files } = take_left();
+                regions.into_iter().for_each(|region| self.add_region(region));
+                self.return_files(files);
                 self.put_encoded(bytes); // for one more try
                 (self.settle(Body::Replied(kind, out.into_vec())), true)
             }
@@ -257,12 +256,14 @@ impl<W: Work> AnyTask for Cell<W> {
         let begun = (self.core.input_bytes() >= TIMED_BYTES).then(clock::now);
         // Serialize is user code: a panic there is an outcome, too.
         let encode = || catch_unwind(AssertUnwindSafe(|| work.encode(&mut bytes)));
-        let (encoded, regions) = collecting_input(encode);
+        let (encoded, beside) = collecting_input(encode);
         match encoded {
             Ok(Ok(())) => {
-                if !regions.is_empty() {
-                    self.core.set_has_regions();
-                    inner.regions = regions;
+                if !beside.is_empty() {
+                    self.core.set_names_more();
+                    let files = Files { input: beside.files, output: Vec::new() };
+                    inner.files = (!files.input.is_empty()).then(|| Box::new(files));
+                    inner.regions = beside.regions;
                 }
                 let len = bytes.len() as u64;
                 self.core.set_input_bytes(len);
@@ -276,8 +277,9 @@ impl<W: Work> AnyTask for Cell<W> {
             }
             Ok(Err(error)) => Err(Failure::Codec {
                 message: format!(
-                    "the input of {} could not be encoded: {error}",
-                    self.core.plan.name
+                    "the input of {} could not be encoded: {error}{}",
+                    self.core.plan.name,
+                    take_why()
                 ),
             }),
             Err(panic) => Err(Failure::Panicked { message: panic_message(panic) }),
@@ -314,8 +316,19 @@ impl<W: Work> AnyTask for Cell<W> {
     }
 
     fn add_region(&self, region: Arc<blob::Shared>) {
-        self.core.set_has_regions();
+        self.core.set_names_more();
         self.inner.lock().regions.push(region);
+    }
+
+    fn files(&self) -> Vec<Fd> {
+        self.inner.lock().files.as_ref().map(|files| files.input.clone()).unwrap_or_default()
+    }
+
+    fn return_files(&self, files: Vec<Fd>) {
+        if !files.is_empty() {
+            self.core.set_names_more();
+            self.inner.lock().files.get_or_insert_default().output = files;
+        }
     }
 
     fn settle_reply(&self, kind: ReplyKind, bytes: Vec<u8>) -> Settled {
@@ -332,16 +345,18 @@ impl<W: Work> TypedTask<W::Output, W::Error> for Cell<W> {
         if !self.core.is_settled() {
             return None;
         }
-        let (body, regions) = {
+        let (body, known) = {
             let mut inner = self.inner.lock();
-            (std::mem::replace(&mut inner.body, Body::Taken), std::mem::take(&mut inner.regions))
+            let regions = std::mem::take(&mut inner.regions);
+            let files = inner.files.take().map(|files| files.output).unwrap_or_default();
+            (std::mem::replace(&mut inner.body, Body::Taken), Beside { regions, files })
         };
         match body {
             Body::Settled(result) => Some(result),
             Body::Replied(kind, bytes) => {
                 let begun = self.core.measure.weight().map(|_| clock::now());
                 let name = self.core.plan.name;
-                let outcome = knowing(&regions, || outcome::decode::<W>(kind, bytes, name));
+                let outcome = knowing(known, || outcome::decode::<W>(kind, bytes, name));
                 if let Some(begun) = begun {
                     self.core.measure.set_decode_ns(clock::ns_since(begun).max(1));
                 }

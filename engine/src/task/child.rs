@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{AnyTask, Inherited};
-use crate::blob::Shared;
+use crate::beside::Beside;
+use crate::fd::Fd;
 use crate::outcome::Failure;
 
 /// A task that a job in a worker submits to the host.
@@ -11,6 +12,8 @@ pub(crate) struct Child {
     pub(crate) job: u32,
     pub(crate) ask: amphi_protocol::Ask,
     pub(crate) bytes: Vec<u8>,
+    /// The open files that they name.
+    pub(crate) files: Vec<Fd>,
     /// What it takes over from the task that asks.
     pub(crate) inherited: Inherited,
     /// Who is told what became of it.
@@ -21,10 +24,6 @@ pub(crate) struct Child {
 pub(crate) trait Answer: Send + Sync {
     /// It runs now; false: its worker is gone already.
     fn accepted(&self, task: &Arc<dyn AnyTask>) -> bool;
-    /// Its outcome: the reply's kind and bytes, and the memory that they name; or another end.
-    fn done(
-        &self,
-        outcome: Result<(amphi_protocol::ReplyKind, Vec<u8>), Failure>,
-        regions: &[Arc<Shared>],
-    );
+    /// Its outcome: the reply's kind and bytes, and what they name; or another end.
+    fn done(&self, outcome: Result<(amphi_protocol::ReplyKind, Vec<u8>), Failure>, beside: Beside);
 }

@@ -91,8 +91,8 @@ pub(crate) struct Core {
     rests: AtomicBool,
     /// It is in the hands of the process side: its queue, or a lane.
     with_processes: AtomicBool,
-    /// Its bytes name memory beside them.
-    has_regions: AtomicBool,
+    /// Its bytes name memory or open files beside them.
+    names_more: AtomicBool,
     /// The seat of the lane that holds the task, or [`NO_SEAT`]. A hint for whoever waits.
     /// Written by: whoever dispatches or harvests, under the pool's lock.
     seat: AtomicU32,
@@ -120,7 +120,7 @@ impl Core {
             has_key: AtomicBool::new(false),
             rests: AtomicBool::new(false),
             with_processes: AtomicBool::new(false),
-            has_regions: AtomicBool::new(false),
+            names_more: AtomicBool::new(false),
             seat: AtomicU32::new(NO_SEAT),
             seq: AtomicU64::new(0),
             input_bytes: AtomicU64::new(plan.bytes),
@@ -284,13 +284,13 @@ impl Core {
     }
 
     /// Only [`Cell`](super::Cell) calls this, before anybody else sees those bytes.
-    pub(super) fn set_has_regions(&self) {
-        self.has_regions.store(true, Ordering::Relaxed);
+    pub(super) fn set_names_more(&self) {
+        self.names_more.store(true, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(crate) fn has_regions(&self) -> bool {
-        self.has_regions.load(Ordering::Relaxed)
+    pub(crate) fn names_more(&self) -> bool {
+        self.names_more.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_wake(&self) {

@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Waiter;
+use crate::beside;
 use crate::error::Error;
 use crate::job::{self, panic_message};
 
@@ -37,11 +38,13 @@ pub(crate) fn encode<M: Serialize + 'static>(message: &M) -> Vec<u8> {
     let name = std::any::type_name::<M>();
     let mut letter = Vec::with_capacity(name.len() + 32);
     letter.push(VALUE);
-    let done = job::encode(&name, &mut letter).and_then(|()| job::encode(message, &mut letter));
+    let value = |letter: &mut Vec<u8>| beside::alone(|| job::encode(message, letter));
+    let done = job::encode(&name, &mut letter).and_then(|()| value(&mut letter));
     if let Err(error) = done {
+        let why = beside::take_why();
         letter.clear();
         letter.push(NOT_ENCODED);
-        letter.extend_from_slice(format!("a {name} could not be encoded: {error}").as_bytes());
+        letter.extend_from_slice(format!("a {name} could not be encoded: {error}{why}").as_bytes());
     }
     letter
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use amphi_protocol::{FromWorker, encode};
 
-use crate::blob::{self, Shared};
+use crate::beside::was_named;
+use crate::blob::Shared;
 use crate::sys::socket::Channel;
 
 /// Memory is sent before the task that names it: what does not come is lost.
@@ -26,14 +27,6 @@ pub(super) struct Blobs {
 }
 
 impl Blobs {
-    /// From now on the inputs of this process find their memory here.
-    pub(super) fn serve() -> Arc<Self> {
-        let blobs = Arc::new(Self::default());
-        let source = Arc::clone(&blobs);
-        blob::serve_from(Box::new(move |id| source.wait_for(id)));
-        blobs
-    }
-
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,13 +37,20 @@ impl Blobs {
         self.changed.notify_all();
     }
 
+    /// It came, and this process had no room for its descriptor.
+    pub(super) fn lost(&self, id: u64) {
+        self.lock().insert(id, None);
+        self.changed.notify_all();
+    }
+
     /// With the last handle that a job has it is unmapped, and the host hears of it.
     pub(super) fn forget(&self, id: u64) {
         let forgotten = self.lock().remove(&id);
         drop(forgotten); // without the lock
     }
 
-    fn wait_for(&self, id: u64) -> Option<Arc<Shared>> {
+    /// **Blocks** until it is there.
+    pub(super) fn wait_for(&self, id: u64) -> Option<Arc<Shared>> {
         let missing = |known: &mut Known| !known.contains_key(&id);
         let (known, _) = self
             .changed
@@ -67,7 +67,7 @@ pub(super) fn send(socket: &Channel, key: u64, regions: &[Arc<Shared>]) -> io::R
     for region in regions {
         let blob = region.id();
         if region.is_of_host() {
-            if !blob::was_named(blob) {
+            if !was_named(blob) {
                 let message = encode(&FromWorker::Returns { key, blob });
                 socket.send_patiently(&message, &[], PATIENCE)?;
                 sent = true;

@@ -12,10 +12,11 @@ use amphi_protocol::{
 
 mod batch;
 
+use super::files::Files;
 use super::payloads::Payloads;
 use super::signals::{LaneSignals, Shared};
-use super::{Lane, blobs, fail, log};
-use crate::blob;
+use super::{Lane, blobs, fail, files, log};
+use crate::beside;
 use crate::budget::Budget;
 use crate::ctx::Ctx;
 use crate::home::Home;
@@ -47,6 +48,7 @@ pub(super) struct Runner {
     end: WorkerLane,
     socket: Arc<Channel>,
     payloads: Arc<Payloads>,
+    files: Arc<Files>,
     home: Arc<Home>,
     /// A reply was published and the bell not paid for.
     owed: bool,
@@ -88,6 +90,7 @@ impl Runner {
             end,
             socket,
             payloads: Arc::default(),
+            files: Arc::default(),
             home,
             owed: false,
             owed_since: 0,
@@ -109,6 +112,10 @@ impl Runner {
     /// Where the control thread puts what it receives.
     pub(super) fn payloads(&self) -> Arc<Payloads> {
         Arc::clone(&self.payloads)
+    }
+
+    pub(super) fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
     }
 
     pub(super) fn run(mut self) {
@@ -138,6 +145,7 @@ impl Runner {
                 continue;
             }
             signals.begin(claimed.seq, claimed.job, claimed.context);
+            self.files.begin(claimed.seq);
             cx.begin_again();
             // In this order: whoever has the key may need the core to let it go.
             let key = self.home.table.entry(claimed.job).and_then(|entry| entry.key.clone());
@@ -152,6 +160,7 @@ impl Runner {
     /// The next task: looks for a while, then sleeps.
     fn next(&mut self) -> Claimed {
         let (mut rounds, mut late) = (0, false);
+        self.files.tidy_before(self.end.cursor());
         loop {
             match self.end.next(self.lane.req(), self.lane.rsp()) {
                 Ok(Some(claimed)) => {
@@ -189,6 +198,7 @@ impl Runner {
             }
             self.pay();
             self.payloads.forget_before(self.end.cursor());
+            self.files.forget_before(self.end.cursor());
             if let Some(park) = self.end.park(self.lane.rsp()) {
                 self.lane.sleep(park);
                 self.woken = true;
@@ -247,7 +257,7 @@ impl Runner {
         self.note_service(job, ran);
         let run_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.lane.flush(claimed.seq);
-        let kind = self.send_blobs(claimed.seq, kind, out);
+        let kind = self.send_beside(claimed.seq, kind, out);
         self.reply(claimed, kind, out, run_ns);
         self.look_at_growth(ended);
         if let Encoded::Shared(_) = out {
@@ -259,23 +269,26 @@ impl Runner {
         }
     }
 
-    /// Sends the memory that the output names, ahead of it.
-    fn send_blobs(&self, key: u64, kind: ReplyKind, out: &mut Encoded) -> ReplyKind {
-        let regions = blob::take_left();
-        if regions.is_empty() || kind != ReplyKind::Ok {
+    /// Sends what the output names, ahead of it.
+    fn send_beside(&self, key: u64, kind: ReplyKind, out: &mut Encoded) -> ReplyKind {
+        let left = beside::take_left();
+        if left.is_empty() || kind != ReplyKind::Ok {
             return kind;
         }
-        match blobs::send(&self.socket, key, &regions) {
+        let blobs = blobs::send(&self.socket, key, &left.regions).map_err(|error| {
+            format!(
+                "a blob of the output could not be sent: {error}; see to more descriptors or \
+                 memory for the workers, or return Bytes"
+            )
+        });
+        let sent =
+            blobs.and_then(|blobs| Ok(files::send(&self.socket, key, &left.files)? || blobs));
+        match sent {
             Ok(true) => ReplyKind::OkShared,
             Ok(false) => ReplyKind::Ok,
-            Err(error) => {
+            Err(text) => {
                 out.clear();
-                out.own().extend_from_slice(
-                    format!(
-                        "a blob of the output could not be sent: {error}; see to more descriptors or \
-                         memory for the workers, or return Bytes"
-                    ).as_bytes(),
-                );
+                out.own().extend_from_slice(text.as_bytes());
                 ReplyKind::Codec
             }
         }

@@ -8,7 +8,8 @@
 //!    are up there: it lends the worker's core to others meanwhile.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::error::{Reason, TaskError};
 use crate::job::Encoded;
 use crate::outcome::{Failure, failure_from_bytes};
 use crate::policy::Placement;
-use crate::processes::carry::{pack, unpack};
+use crate::processes::carry::{descriptors, is_refusal, pack, unpack};
 use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::socket::Channel;
@@ -60,22 +61,45 @@ impl Uplink {
         }
     }
 
-    fn send(&self, message: &FromWorker, fd: Option<&OwnedFd>) {
-        let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
-        if self.socket.send_patiently(&encode(message), &fds, PATIENCE).is_err() {
+    fn send(&self, message: &FromWorker) {
+        if self.socket.send_patiently(&encode(message), &[], PATIENCE).is_err() {
             process::exit_now(2);
         }
     }
 
-    /// The host has answered.
-    pub(super) fn done(&self, child: u64, outcome: ChildOutcome, fd: Option<OwnedFd>) {
+    /// The same with descriptors.
+    ///
+    /// # Errors
+    /// The system does not let these be sent.
+    fn send_with(&self, message: &FromWorker, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match self.socket.send_patiently(&encode(message), fds, PATIENCE) {
+            Err(error) if is_refusal(&error) => Err(error),
+            Err(_) => process::exit_now(2),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A task that could not be sent up ends.
+    fn fail(&self, task: &Arc<dyn AnyTask>, error: &io::Error) {
+        let text = format!("its input could not be handed up: {error}");
+        let settled = task.settle_failure(TaskError::Rejected(Reason::NoWorkers(text)));
+        if let Some(port) = self.port.get().and_then(Weak::upgrade) {
+            port.settled(task.core(), settled);
+        }
+    }
+
+    /// The host has answered. `None`: this process has no room for the descriptors.
+    pub(super) fn done(&self, child: u64, outcome: ChildOutcome, fds: Option<Vec<OwnedFd>>) {
         let Some(task) = self.children.lock().remove(&child) else { return };
         let settled = match outcome {
             ChildOutcome::Failure(bytes) => task.settle_failure(failure_from_bytes(&bytes)),
             ChildOutcome::Reply { kind, output } => {
                 let kind = ReplyKind::from_number(u64::from(kind));
-                match (kind, unpack(output, fd, self.output_max)) {
-                    (Some(kind), Ok(bytes)) => task.settle_reply(kind, bytes),
+                match (kind, unpack(output, fds, self.output_max)) {
+                    (Some(kind), Ok((bytes, files))) => {
+                        task.return_files(files);
+                        task.settle_reply(kind, bytes)
+                    }
                     (_, Err(error)) => task.settle_failure(TaskError::Lost {
                         message: format!("the host's answer could not be read: {error}"),
                     }),
@@ -92,7 +116,7 @@ impl Uplink {
     fn tell(&self, waits: &mut Waits) {
         let only_waits = waits.waiting > 0 && !self.children.lock().is_empty();
         if std::mem::replace(&mut waits.told, only_waits) != only_waits {
-            self.send(&FromWorker::Waits(only_waits), None);
+            self.send(&FromWorker::Waits(only_waits));
         }
     }
 
@@ -104,7 +128,7 @@ impl Uplink {
 
     fn stop(&self, core: &Core, kill: bool) -> bool {
         let Some(child) = self.child_of(core) else { return false };
-        self.send(&FromWorker::Stop { child, kill }, None);
+        self.send(&FromWorker::Stop { child, kill });
         true
     }
 }
@@ -147,19 +171,17 @@ impl ProcessSide for Uplink {
         task.put_encoded(again.unwrap_or(Encoded::new()));
         let (input, fd) = match packed {
             Ok(packed) => packed,
-            Err(error) => {
-                let text = format!("its input could not be handed up: {error}");
-                let failure = TaskError::Rejected(Reason::NoWorkers(text));
-                let settled = task.settle_failure(failure);
-                if let Some(port) = self.port.get().and_then(Weak::upgrade) {
-                    port.settled(core, settled);
-                }
-                return;
-            }
+            Err(error) => return self.fail(&task, &error),
         };
-        let message = FromWorker::Submit { child, job: core.plan.job, ask: ask(core), input };
+        let files = task.files();
+        let (fds, files) = descriptors(fd.as_ref(), &files);
+        let message =
+            FromWorker::Submit { child, job: core.plan.job, ask: ask(core), input, files };
         self.children.lock().insert(child, Arc::clone(&task));
-        self.send(&message, fd.as_ref());
+        if let Err(error) = self.send_with(&message, &fds) {
+            self.children.lock().remove(&child);
+            return self.fail(&task, &error);
+        }
         self.tell(&mut self.waits.lock()); // others wait for it already, maybe
         if core.is_asked_to_stop() {
             self.stop(core, false);

@@ -28,8 +28,9 @@ fn messages_and_descriptors_arrive_whole() {
 
 #[test]
 fn descriptors_nobody_expected_are_refused_and_closed() {
-    // Two fit the room of one (alignment), four are cut by the kernel.
-    for (sent, expected) in [(1, 0), (2, 1), (3, 2), (4, 3)] {
+    // The last ones are cut by the kernel.
+    let most = DESCRIPTORS_MAX;
+    for (sent, expected) in [(1, 0), (2, 1), (4, 3), (most + 1, most), (100, most), (100, 0)] {
         let (left, right) = Channel::pair().unwrap();
         let (reader, writer) = pipe().unwrap();
         send_many(&left, &vec![writer.as_fd(); sent]);
@@ -44,7 +45,7 @@ fn descriptors_nobody_expected_are_refused_and_closed() {
 
 /// As a peer that keeps no limit would.
 fn send_many(channel: &Channel, fds: &[BorrowedFd<'_>]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(128))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)));
     sendmsg(channel, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty()).unwrap();
@@ -78,4 +79,25 @@ fn the_last_words_of_the_dead_are_read() {
     assert!(matches!(right.try_recv(0).unwrap(), Received::Closed));
     // No SIGPIPE.
     assert_eq!(right.send(b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+alone! {
+    fn a_message_whose_descriptors_find_no_room_comes_without_them() {
+        let (left, right) = Channel::pair().unwrap();
+        let (reader, writer) = pipe().unwrap();
+        left.send(b"three", &[writer.as_fd(); 3]).unwrap();
+        left.send(b"none", &[]).unwrap();
+        drop(writer);
+        // Room for one of them.
+        let free = rustix::io::fcntl_dupfd_cloexec(&reader, 0).unwrap();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let count = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&free)).unwrap() + 1;
+        drop(free);
+        let few = rustix::process::Rlimit { current: Some(count), ..limit };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+        let Received::Short { bytes } = right.try_recv(3).unwrap() else { panic!("no room") };
+        assert_eq!(bytes, b"three");
+        assert_eq!(read_some(&reader, &mut [0; 1]), Some(0), "one leaked");
+        assert_eq!(message(right.try_recv(3).unwrap()).0, b"none");
+    }
 }

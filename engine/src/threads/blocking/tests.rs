@@ -16,7 +16,7 @@ fn task() -> Shared {
     let route = Route { placement: Placement::Thread, rule: "it is blocking" };
     let plan = Plan { blocking: true, ..Plan::new(0, "echo", route, Class::of(0, 0)) };
     let core = Core::new(plan);
-    Arc::new(Cell::<RawWork>::encoded(core, vec![0]))
+    Arc::new(Cell::<RawWork>::encoded(core, vec![0], Vec::new()))
 }
 
 fn wait_until(condition: impl Fn() -> bool) {

@@ -80,7 +80,7 @@ impl Runner {
             self.note_service(claimed.job as usize, ran);
             let run_ns = u32::try_from(ran.as_nanos()).unwrap_or(u32::MAX);
             lane.flush(key);
-            let kind = self.send_blobs(key, kind, out);
+            let kind = self.send_beside(key, kind, out);
             match self.end.answer(lane.rsp(), &mut batch, kind, out, run_ns) {
                 Put::Done => {}
                 Put::At { offset, head } => {
