@@ -12,6 +12,8 @@ mod audit;
 mod blobs;
 #[path = "host/copies.rs"]
 mod copies;
+#[path = "host/files.rs"]
+mod files;
 #[path = "host/lines.rs"]
 mod lines;
 #[path = "host/logs.rs"]
@@ -34,6 +36,7 @@ fn app() -> App {
         .include(audit::jobs)
         .include(blobs::jobs)
         .include(copies::jobs)
+        .include(files::jobs)
 }
 
 /// Returns at once, on a thread for those that do not.
@@ -194,6 +197,7 @@ fn main() {
         }
         "blobs" => blobs::main(&engine),
         "copies" => copies::main(&engine),
+        "files" => files::main(&engine),
         "starved" => starve(&engine),
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),

@@ -22,11 +22,13 @@ const LAYERS: &[&[&str]] = &[
 /// Named by all; names only itself and the bottom row. A task reaches its engine through a trait
 /// that `task` defines.
 const VOCABULARY: &[&str] = &[
+    "beside",
     "blob",
     "budget",
     "bytes",
     "ctx",
     "error",
+    "fd",
     "home",
     "job",
     "keys",

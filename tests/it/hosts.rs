@@ -346,6 +346,17 @@ fn few_descriptors_are_enough() {
 /// They travel as bytes then; and what is preloaded, and what is made beside it, are there in each
 /// worker.
 #[test]
+fn a_host_without_a_free_descriptor_fails_the_task_and_lives_on() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" files", HOST]);
+    let said = run(&mut command);
+    for fact in ["full", "child", "lives on", "child", "preloaded", "lives on"] {
+        assert!(said.contains(&format!("{fact}: true")), "{fact}: {said}");
+    }
+    assert!(!said.contains("false") && said.ends_with("done\n"), "{said}");
+}
+
+#[test]
 fn blobs_need_no_descriptors() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" blobs", HOST]);

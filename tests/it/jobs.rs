@@ -27,6 +27,7 @@ pub(crate) fn app() -> App {
         .include(crate::batches::jobs)
         .include(crate::blobs::jobs)
         .include(crate::blocking::jobs)
+        .include(crate::fd::jobs)
         .include(crate::corners::jobs)
         .include(crate::corners::jobs2)
         .function("add", add)

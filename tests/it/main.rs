@@ -12,6 +12,7 @@ mod conformance;
 mod faults;
 mod shutdown;
 mod examples;
+mod fd;
 mod hosts;
 mod lies;
 mod life;

@@ -3,7 +3,7 @@
 use amphi_protocol::ReplyKind;
 
 use crate::error::TaskError;
-use crate::job::Work;
+use crate::job::{Encoded, Work};
 use crate::stats::Outcome;
 use crate::task::Ended;
 
@@ -11,7 +11,7 @@ pub(super) enum Body<W: Work> {
     /// The input as it was given.
     Ready(W),
     /// The input as bytes: the task is bound for a process, or may be tried more than once.
-    Encoded(Vec<u8>),
+    Encoded(Encoded),
     /// A thread is running it, or whoever dispatches it copies its input.
     Away,
     /// A worker's reply, not decoded yet: that happens on the caller's thread.
