@@ -12,6 +12,7 @@ use amphi::{
     App, Bytes, Ctx, Engine, Error, Fd, Job, Limits, Placement, Spec, TaskBuilder, TaskError,
 };
 use amphi_tests::eventually;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::conformance::{EVERYWHERE, each};
@@ -337,6 +338,10 @@ fn fd_of(end: impl Into<OwnedFd>) -> Fd {
     Fd::from(end.into())
 }
 
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
 fn codec_text<T: std::fmt::Debug, E: std::fmt::Debug>(outcome: Result<T, TaskError<E>>) -> String {
     match outcome {
         Err(TaskError::Codec { message, .. }) => message,
@@ -409,11 +414,7 @@ fn a_pipe_ends_when_the_worker_that_has_it_ends() {
     rustix::io::ioctl_fionbio(&reader, true).unwrap();
     let error = reader.read(&mut [0; 1]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "the worker has it");
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    signal(pid, Signal::KILL);
     eventually("the end of the pipe", || matches!(reader.read(&mut [0; 1]), Ok(0)));
 }
 
@@ -474,6 +475,26 @@ fn a_task_that_never_runs_leaves_no_descriptor_in_a_worker() {
     assert_eq!(running.join(), Err(TaskError::Cancelled));
     place.is_let_go(&engine);
     assert_eq!(place.content(), "");
+}
+
+/// They are in its lane, and their files in its socket, while it cannot begin them.
+#[test]
+fn tasks_that_are_taken_back_leave_no_descriptor_in_a_worker() {
+    let engine = processes();
+    let place = Place::new("taken-back", "");
+    for round in 0..10 {
+        // So that they are known to be short, and go into the lane.
+        (0..20).for_each(|_| engine.run(Append(place.open().into())).unwrap());
+        let pid = engine.run(Numbers).unwrap();
+        signal(pid, Signal::STOP);
+        let tasks: Vec<_> =
+            (0..6).map(|_| engine.try_submit(Append(place.open().into())).unwrap()).collect();
+        tasks.iter().for_each(amphi::Task::cancel);
+        let ran = tasks.into_iter().filter_map(|task| task.join().ok()).count();
+        signal(pid, Signal::CONT);
+        place.is_let_go(&engine);
+        assert_eq!((ran, place.content().lines().count()), (0, (round + 1) * 20));
+    }
 }
 
 #[test]
