@@ -198,6 +198,7 @@ fn main() {
         "blobs" => blobs::main(&engine),
         "copies" => copies::main(&engine),
         "files" => files::main(&engine),
+        "children" => files::children(&engine),
         "starved" => starve(&engine),
         "flood" => take_a_flood(&engine),
         "leave" => leave(engine),

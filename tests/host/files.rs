@@ -1,6 +1,8 @@
 //! Open files in a host with few descriptors, and one that was opened before the workers were forked.
 
 use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use amphi::{App, Ctx, Engine, Error, Fd, Job, Setup, TaskError};
@@ -9,7 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::say;
 
 pub(crate) fn jobs(app: App) -> App {
-    app.job::<OpenMany>().job::<OpenedBefore>().job::<CountAway>().preload(log)
+    app.job::<OpenMany>()
+        .job::<ReadToEnd>()
+        .job::<SubmitMany>()
+        .job::<OpenedBefore>()
+        .job::<CountAway>()
+        .preload(log)
 }
 
 struct Log(Fd);
@@ -62,6 +69,54 @@ impl Job for CountAway {
     }
 }
 
+/// Ends when its first file does.
+#[derive(Serialize, Deserialize)]
+struct ReadToEnd(Vec<Fd>);
+
+impl Job for ReadToEnd {
+    type Output = usize;
+    type Error = Error;
+
+    fn run(mut self, _cx: &Ctx) -> Result<usize, Error> {
+        let first = self.0.swap_remove(0).into_owned()?;
+        Ok(File::from(first).read_to_end(&mut Vec::new())?)
+    }
+}
+
+/// Submits so many of these to other processes, 32 files each, and counts those that are refused.
+#[derive(Serialize, Deserialize)]
+struct SubmitMany(usize);
+
+impl Job for SubmitMany {
+    type Output = usize;
+    type Error = Error;
+
+    fn run(self, cx: &Ctx) -> Result<usize, Error> {
+        let (reader, writer) = std::io::pipe()?;
+        let mut fds = vec![Fd::from(OwnedFd::from(reader))];
+        fds.extend(OpenMany(31).run(cx)?.1);
+        let engine = cx.engine();
+        let child = |_| {
+            let task = engine.task(ReadToEnd(fds.clone())).kill_after(Duration::from_secs(60));
+            task.try_submit().map_err(|refused| Error::new(refused.reason.to_string()))
+        };
+        let children = (0..self.0).map(child).collect::<Result<Vec<_>, Error>>()?;
+        drop(writer);
+        let told = children.into_iter().map(amphi::Task::join);
+        let is_refused = |told: &Result<usize, TaskError<Error>>| {
+            told.as_ref().is_err_and(|error| error.to_string().contains("no room"))
+        };
+        Ok(told.filter(is_refused).count())
+    }
+}
+
+/// A worker's jobs have no more than 1024 in the host at a time.
+pub(crate) fn children(engine: &Engine) {
+    for _ in 0..3 {
+        say(&format!("refused {:?}", engine.run(SubmitMany(40)).ok()));
+    }
+}
+
 pub(crate) fn main(engine: &Engine) {
     let mut held = Vec::new();
     let (pid, _) = engine.run(OpenMany(1)).expect("there is room");
@@ -74,7 +129,7 @@ pub(crate) fn main(engine: &Engine) {
     let says = error.to_string().contains("did not come");
     say(&format!("full: {}", matches!(error, TaskError::Codec { .. }) && says));
     let error = engine.run(CountAway(Vec::new(), true)).expect_err("the host has no room");
-    say(&format!("child: {}", error.to_string().contains("as many descriptors as it may have")));
+    say(&format!("child: {}", error.to_string().contains("no room for its open files")));
     held.clear();
     let (later, fds) = engine.run(OpenMany(20)).expect("descriptors are free again");
     say(&format!("lives on: {}", later == pid && fds.len() == 20));

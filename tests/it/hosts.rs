@@ -357,6 +357,13 @@ fn a_host_without_a_free_descriptor_fails_the_task_and_lives_on() {
 }
 
 #[test]
+fn a_worker_s_jobs_have_so_many_open_files_in_the_host_and_no_more() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 4096; exec \"$0\" children", HOST]);
+    assert_eq!(run(&mut command), "refused Some(8)\n".repeat(3) + "done\n");
+}
+
+#[test]
 fn blobs_need_no_descriptors() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" blobs", HOST]);

@@ -42,7 +42,9 @@ pub(super) fn unpack(
     max: u64,
 ) -> io::Result<(Vec<u8>, Vec<Fd>)> {
     let mut fds = fds
-        .ok_or_else(|| io::Error::other("this process has as many descriptors as it may have"))?
+        .ok_or_else(|| {
+            io::Error::other("there is no room for its open files; have fewer under way")
+        })?
         .into_iter();
     let bytes = match carried {
         Carried::Here(bytes) => bytes,

@@ -23,6 +23,8 @@ use crate::task::{Answer, Child};
 
 /// Children that one worker may have under way; more is no honest worker.
 pub(super) const CHILDREN_MAX: usize = 1 << 16;
+/// Open files that these may have together; those of further ones are refused.
+pub(super) const CHILD_FILES_MAX: usize = 1 << 10;
 /// How long a worker that does not read its messages holds up who answers it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,8 @@ struct Return {
     seat: u32,
     generation: u64,
     child: u64,
+    /// How many open files its input has.
+    files: usize,
     socket: Arc<Channel>,
 }
 
@@ -68,6 +72,7 @@ impl Answer for Return {
                 let mut inner = pool.lock();
                 let link = inner.current(self.seat, self.generation);
                 link.and_then(|link| {
+                    link.child_files = link.child_files.saturating_sub(self.files);
                     // What is not sent is missed by whoever decodes the output.
                     let _ = link.holding.announce(&regions);
                     link.children.remove(&self.child)
@@ -149,9 +154,10 @@ impl Processes {
         let Some(port) = self.port() else { return };
         for Request { seat, generation, socket, message, fds, parent } in requests {
             match message {
-                FromWorker::Submit { child, job, ask, input, .. } => {
+                FromWorker::Submit { child, job, ask, input, files } => {
                     let pool = self.me.clone();
-                    let answer = Arc::new(Return { pool, seat, generation, child, socket });
+                    let files = fds.as_ref().map_or(0, |_| usize::from(files));
+                    let answer = Arc::new(Return { pool, seat, generation, child, files, socket });
                     match unpack(input, fds, self.output_bytes_max()) {
                         Ok((bytes, files)) => {
                             let inherited = parent.map(|task| task.inherited()).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use amphi_protocol::{FromWorker, decode};
 
-use super::children::CHILDREN_MAX;
+use super::children::{CHILD_FILES_MAX, CHILDREN_MAX};
 use super::link::Link;
 use crate::sys::socket::{DESCRIPTORS_MAX, Received};
 
@@ -61,7 +61,7 @@ impl Link {
             message @ (FromWorker::Submit { .. } | FromWorker::Stop { .. })
                 if self.has_room_for_requests() =>
             {
-                self.requests.push((message, Some(fds)));
+                self.push_request(message, Some(fds));
             }
             FromWorker::Waits(waits) => self.waits = waits,
             FromWorker::Grown { .. } => self.worn = true,
@@ -87,7 +87,7 @@ impl Link {
         match message {
             FromWorker::Files { key, .. } if self.holds(key) => self.take_files(key, None),
             FromWorker::Submit { .. } if self.has_room_for_requests() => {
-                self.requests.push((message, None));
+                self.push_request(message, None);
             }
             // Missed when the output is decoded.
             FromWorker::Blob { key, .. } if self.holds(key) => {}
@@ -95,7 +95,20 @@ impl Link {
         }
     }
 
+    /// Files beyond the bound are closed, and their task is refused.
+    fn push_request(&mut self, message: FromWorker, fds: Option<Vec<OwnedFd>>) {
+        let files = files_of(&message);
+        let fds = fds.filter(|_| self.child_files + files <= CHILD_FILES_MAX);
+        self.child_files += if fds.is_some() { files } else { 0 };
+        self.requests.push((message, fds));
+    }
+
     fn has_room_for_requests(&self) -> bool {
         self.requests.len() + self.children.len() < CHILDREN_MAX
     }
+}
+
+/// How many open files the input of a submitted task names.
+fn files_of(message: &FromWorker) -> usize {
+    if let FromWorker::Submit { files, .. } = message { usize::from(*files) } else { 0 }
 }

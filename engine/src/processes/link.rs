@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) holding: Holding,
     /// The tasks that the host runs for it.
     pub(super) children: HashMap<u64, Shared>,
+    /// How many open files they and what it asked for have.
+    pub(super) child_files: usize,
     /// Its task waits for some of them, as it last said; and as is acted on.
     pub(super) waits: bool,
     pub(super) is_waiting: bool,
@@ -116,6 +118,7 @@ impl Link {
             socket,
             requests: Vec::new(),
             children: HashMap::new(),
+            child_files: 0,
             waits: false,
             is_waiting: false,
             _bell: bell,

@@ -9,7 +9,7 @@
 //! | madvise(COLLAPSE) | large pages for what was preloaded | best effort: pages stay small |
 //! | futex (shared) | waking a parked worker | EINTR and EAGAIN: the caller looks again |
 //! | eventfd, epoll, timerfd | the supervisor's bells and alarm | EINTR: an empty round; a full eventfd has rung already |
-//! | socketpair, sendmsg, recvmsg, recv | control messages and descriptors | EINTR: again; EAGAIN: `Empty`, or an error to the sender; ECONNRESET: once more, then `Closed` |
+//! | socketpair, sendmsg, recvmsg, recv | control messages and descriptors | EINTR: again; EAGAIN: `Empty`, or an error to the sender; EMFILE: `Short`; ECONNRESET: once more, then `Closed` |
 //! | pipe2, read, poll, write(2) | a worker's standard error | EINTR: again; EAGAIN: later, or dropped |
 //! | posix_spawn (std) | the forkserver | error to the caller |
 //! | fork | workers, in the forkserver only | EAGAIN, ENOMEM: reported to the host, tried again later |
