@@ -342,6 +342,13 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
+/// Each of its threads: the signal takes effect on one after another.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap());
+    stats.into_iter().all(|stat| stat.contains(") T "))
+}
+
 fn codec_text<T: std::fmt::Debug, E: std::fmt::Debug>(outcome: Result<T, TaskError<E>>) -> String {
     match outcome {
         Err(TaskError::Codec { message, .. }) => message,
@@ -487,6 +494,7 @@ fn tasks_that_are_taken_back_leave_no_descriptor_in_a_worker() {
         (0..20).for_each(|_| engine.run(Append(place.open().into())).unwrap());
         let pid = engine.run(Numbers).unwrap();
         signal(pid, Signal::STOP);
+        eventually("the worker to stand still", || is_stopped(pid));
         let tasks: Vec<_> =
             (0..6).map(|_| engine.try_submit(Append(place.open().into())).unwrap()).collect();
         tasks.iter().for_each(amphi::Task::cancel);
