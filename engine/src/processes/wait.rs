@@ -1,10 +1,9 @@
 //! Waiting for a task in a lane: look at it for as long as a wake-up would cost, then sleep.
 //!
 //! One waiter of an engine spins at a time, and only where that has paid lately and a core is idle
-//! (`crowd.rs`). While it does,
-//! the lane is disarmed: the worker rings no bell, the waiter takes the reply itself and no
-//! syscall is made by either side. Whoever leaves arms the lane again and polls once more
-//! (`protocol/README.md`, worker → host, H1–H3).
+//! (`crowd.rs`). While it does, the lane is disarmed: the worker rings no bell, the waiter takes the
+//! reply itself and no syscall is made by either side. Whoever leaves arms the lane again and polls
+//! once more (`protocol/README.md`, worker → host, H1–H3).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
