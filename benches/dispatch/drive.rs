@@ -63,10 +63,11 @@ pub(crate) fn slice(
 
 /// So many tasks of a case and nothing beside them: for whoever counts from outside.
 pub(crate) fn run(system: &mut dyn System, case: Case, tasks: usize) {
+    let window = system.window().min(WINDOW);
     for n in 0..tasks as u64 {
         match case {
             Case::Pipelined => {
-                if n >= WINDOW as u64 {
+                if n >= window as u64 {
                     assert!(system.harvest(Wait::Forever).is_some());
                 }
                 system.submit(n);
@@ -78,7 +79,7 @@ pub(crate) fn run(system: &mut dyn System, case: Case, tasks: usize) {
             _ => drop(timed_word(system, n)),
         }
     }
-    let left = if case == Case::Pipelined { tasks.min(WINDOW) } else { 0 };
+    let left = if case == Case::Pipelined { tasks.min(window) } else { 0 };
     (0..left).for_each(|_| assert!(system.harvest(Wait::Forever).is_some()));
 }
 

@@ -8,14 +8,18 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use amphi_benches::{Tally, json};
+use amphi_benches::{Tally, deadline, json};
 
 use crate::case::{Case, Plan};
 use crate::pools::{System, roles};
 use crate::{drive, systems};
 
 pub(crate) const ROLE: &str = "counted";
+
+/// The longest that counted tasks take: whoever answers no more is not waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is counted: everybody awake, everybody asleep before each task, and many in flight.
 const CASES: [Case; 3] = [Case::HotWord, Case::Parked, Case::Pipelined];
@@ -156,5 +160,6 @@ pub(crate) fn serve(argument: String) {
     let case = Case::ALL.into_iter().find(|known| known.name() == case).expect("a case");
     let tasks = tasks.parse().expect("a number of tasks");
     let mut system = systems::start_one(system).expect("it has started in the bench");
-    drive::run(system.as_mut(), case, tasks);
+    let what = format!("{}, {}", system.name(), case.name());
+    deadline::within(PATIENCE, &what, || drive::run(system.as_mut(), case, tasks));
 }

@@ -27,8 +27,10 @@ const QUIET_LOOKS: u32 = 8;
 /// What is above this is somebody else's work (a slow machine has a tenth of it).
 const PLAUSIBLE: Costs =
     Costs { thread_ns: 3000.0, process_ns: 10_000.0, byte_ns: 2.0, large_byte_ns: 8.0 };
-/// It waits so long for a moment when the engine has no work: in one that has, 512 took 60 ms.
-const MOMENT: Duration = Duration::from_millis(20);
+/// It waits so long for a moment when the engine has no work, and looks so often: in an engine that
+/// has, 512 took 60 ms. What is done within that time is not worth a comparison.
+const MOMENT: Duration = Duration::from_millis(200);
+const GLANCE: Duration = Duration::from_millis(4);
 /// After a look that was disturbed there is none for so many times what that took, within these
 /// bounds. Each look moves a core to a worker and back: without a rest, and with long batches alone,
 /// 3000 files of 1 ms beside two busy loops took 4.6 to 5.3 s, with both 0.9 to 1.1, on threads alone
@@ -107,7 +109,7 @@ fn wait_until_cores_are_free(shared: &Weak<Shared>) -> Option<bool> {
         if clock::now() > until {
             return Some(false);
         }
-        std::thread::park_timeout(Duration::from_millis(1));
+        std::thread::park_timeout(GLANCE);
     }
     Some(true)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use amphi_protocol::looks_done;
 
 use super::After;
-use super::crowd::{YIELD_ROUNDS, crowded, yields_late};
+use super::crowd::{YIELD_ROUNDS, crowded, eased, yields_late};
 use super::pool::Processes;
 use super::seat::Lane;
 use crate::sys::clock;
@@ -54,9 +54,9 @@ impl Processes {
         self.spinner.store(false, Ordering::Release);
         let penalty = self.spin_penalty.load(Ordering::Relaxed);
         let (skip, next) = match spun {
-            Spun::Settled => (0, 1),
-            Spun::InVain => (penalty, (2 * penalty).min(PENALTY_MAX)),
-            Spun::Late => crowded(penalty),
+            Spun::Settled => (0, eased(penalty)),
+            Spun::InVain => (penalty, (2 * penalty).min(PENALTY_MAX.max(penalty))),
+            Spun::Late => (penalty, crowded(penalty)),
         };
         self.spin_skip.store(skip, Ordering::Relaxed);
         self.spin_penalty.store(next, Ordering::Relaxed);

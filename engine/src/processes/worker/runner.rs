@@ -22,7 +22,7 @@ use crate::ctx::Ctx;
 use crate::home::Home;
 use crate::job::Encoded;
 use crate::policy::Placement;
-use crate::processes::crowd::{YIELD_ROUNDS, crowded, yields_late};
+use crate::processes::crowd::{YIELD_ROUNDS, crowded, eased, yields_late};
 use crate::sys::clock;
 use crate::sys::doorbell::Bell;
 use crate::sys::memory::sealed_memfd;
@@ -165,7 +165,7 @@ impl Runner {
             match self.end.next(self.lane.req(), self.lane.rsp()) {
                 Ok(Some(claimed)) => {
                     if rounds > 0 && !late {
-                        self.spin_penalty = 1;
+                        self.spin_penalty = eased(self.spin_penalty);
                     }
                     return claimed;
                 }
@@ -185,7 +185,8 @@ impl Runner {
                 let yields = rounds % YIELD_ROUNDS == 0 || std::mem::take(&mut self.woken);
                 late = yields && yields_late();
                 if late {
-                    (self.spin_skip, self.spin_penalty) = crowded(self.spin_penalty);
+                    self.spin_skip = self.spin_penalty;
+                    self.spin_penalty = crowded(self.spin_penalty);
                 }
                 std::hint::spin_loop();
                 continue;
@@ -194,7 +195,8 @@ impl Runner {
                 self.spin_skip -= 1;
             } else {
                 self.spin_skip = self.spin_penalty;
-                self.spin_penalty = (2 * self.spin_penalty).min(SPIN_PENALTY_MAX);
+                let most = SPIN_PENALTY_MAX.max(self.spin_penalty);
+                self.spin_penalty = (2 * self.spin_penalty).min(most);
             }
             self.pay();
             self.payloads.forget_before(self.end.cursor());
