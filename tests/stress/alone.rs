@@ -32,7 +32,12 @@ fn status(path: &str, key: &str) -> Option<u64> {
 
 /// Resident anonymous memory of this process, in KiB.
 pub(crate) fn resident_kib() -> u64 {
-    status("/proc/self/status", "RssAnon").unwrap()
+    resident_kib_of(std::process::id()).unwrap()
+}
+
+/// The same of any process; `None`: it is gone.
+pub(crate) fn resident_kib_of(pid: u32) -> Option<u64> {
+    status(&format!("/proc/{pid}/status"), "RssAnon")
 }
 
 /// This process's children and theirs, whether they live or wait to be reaped.

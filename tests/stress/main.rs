@@ -2,6 +2,7 @@
 //! binary, started again), so that descriptors, memory and wake-ups are those of one engine alone.
 
 mod alone;
+mod flat;
 mod idle;
 mod kills;
 
