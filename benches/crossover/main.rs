@@ -9,9 +9,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use amphi_benches::Tally;
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
-use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use self::drive::Place;
@@ -49,14 +49,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let mut rows = tally.rows(BENCH);
     rows.extend(report::ratio_rows(&tally, &plan));
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    options.publish(BENCH, rows, &machine, || {
         report::print(&tally, &plan, &machine);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
-use amphi_benches::{Row, Tally, json as file, runtime};
+use amphi_benches::{Tally, runtime};
 
 use crate::case::Plan;
 use crate::pools::System;
@@ -60,15 +60,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut rows = tally.rows(BENCH);
     rows.extend(report::ratio_rows(&tally, &names, &plan));
     rows.extend(reach::rows(&tally));
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    options.publish(BENCH, rows, &machine, || {
         report::print(&tally, &names, &plan, &machine);
         reach::print(&tally);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

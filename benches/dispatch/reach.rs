@@ -2,7 +2,7 @@
 //! run, or said to be missing.
 
 use amphi_benches::table::{micros, ratio};
-use amphi_benches::{Row, Spread, Table, Tally};
+use amphi_benches::{Bound, Row, Spread, Table, Tally};
 
 use crate::BENCH;
 use crate::case::Case;
@@ -11,15 +11,6 @@ use crate::pools::{
     tokio_blocking,
 };
 use crate::systems::{AMPHI_RUN, bare_lane};
-
-/// What a figure should be.
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-    /// Reported only.
-    None,
-}
 
 /// One figure of the list: absolute, in the unit of its metric, without a peer, else a ratio.
 #[derive(Debug, Clone, Copy)]
@@ -102,32 +93,22 @@ impl Claim {
 
 /// Prints the list.
 pub(crate) fn print(tally: &Tally) {
-    let head = ["Reach", "median", "quartiles", "min … max", "bound", "reached"];
+    let head = ["Reach", "median", "quartiles", "min … max", "bound", ""];
     let mut table = Table::new(head);
     let mut missing = 0;
     for claim in CLAIMS {
         let what = format!("{}, {}: {}", claim.subject, claim.case.name(), claim.metric());
-        let bound = match claim.bound {
-            Bound::AtMost(bound) => format!("≤ {}", claim.text(bound)),
-            Bound::AtLeast(bound) => format!("≥ {}", claim.text(bound)),
-            Bound::None => "–".to_owned(),
-        };
         let Some(spread) = claim.measured(tally) else {
             missing += 1;
             continue;
-        };
-        let reached = match claim.bound {
-            Bound::AtMost(bound) => yes_or_no(spread.median <= bound),
-            Bound::AtLeast(bound) => yes_or_no(spread.median >= bound),
-            Bound::None => "",
         };
         table.push([
             what,
             claim.text(spread.median),
             format!("{} – {}", claim.text(spread.q1), claim.text(spread.q3)),
             format!("{} … {}", claim.text(spread.min), claim.text(spread.max)),
-            bound,
-            reached.to_owned(),
+            claim.bound.text(|value| claim.text(value)),
+            claim.bound.verdict(spread.median).to_owned(),
         ]);
     }
     if !table.is_empty() {
@@ -138,20 +119,12 @@ pub(crate) fn print(tally: &Tally) {
     }
 }
 
-fn yes_or_no(yes: bool) -> &'static str {
-    if yes { "yes" } else { "NO" }
-}
-
 /// The bounds of what was measured, one row each: metric `bound METRIC`, unit `at most …` or
 /// `at least …`.
 pub(crate) fn rows(tally: &Tally) -> Vec<Row> {
     let mut rows = Vec::new();
     for claim in CLAIMS.iter().filter(|claim| claim.measured(tally).is_some()) {
-        let (value, way) = match claim.bound {
-            Bound::AtMost(bound) => (bound, "at most"),
-            Bound::AtLeast(bound) => (bound, "at least"),
-            Bound::None => continue,
-        };
+        let Some((value, way)) = claim.bound.row() else { continue };
         let unit = match (claim.peer, claim.metric) {
             (Some(_), _) => "ratio",
             (None, "p50") => "ns",

@@ -7,6 +7,7 @@
 //! 2. A ratio is the median over rounds of the ratio *within* a round, printed with its spread.
 //! 3. Nothing is hard-coded: a figure that was not taken in this run is not printed.
 
+pub mod bound;
 pub mod cpu;
 pub mod deadline;
 pub mod faults;
@@ -20,6 +21,7 @@ pub mod table;
 pub mod tally;
 pub mod work;
 
+pub use self::bound::Bound;
 pub use self::json::Row;
 pub use self::memory::Memory;
 pub use self::options::Options;

@@ -2,8 +2,12 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
 use std::process::ExitCode;
+
+use serde_json::{Map, Value};
+
+use crate::json::{self, Row};
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +66,29 @@ impl Options {
     /// Whether a system of this name is to be measured.
     pub fn wants_system(&self, name: &str) -> bool {
         wants(&self.systems, name)
+    }
+
+    /// The end of a bench: writes its rows and the machine's into its file, and prints them, or the
+    /// tables.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn publish(
+        &self,
+        bench: &str,
+        mut rows: Vec<Row>,
+        machine: &Map<String, Value>,
+        print_tables: impl FnOnce(),
+    ) -> io::Result<()> {
+        rows.push(Row::machine(bench, machine.clone()));
+        let written = json::write(bench, &rows)?;
+        if self.json_only {
+            print!("{}", json::text(&rows));
+        } else {
+            print_tables();
+        }
+        eprintln!("rows: {}", written.display());
+        Ok(())
     }
 
     /// Whether a case of this name is to be measured.

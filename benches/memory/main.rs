@@ -10,10 +10,10 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use amphi_benches::Tally;
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
 use amphi_benches::runtime::Runtime;
-use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use self::burst::Burst;
@@ -83,15 +83,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let mut rows = tally.rows(BENCH);
     rows.extend(reach::rows(&tally, &plan));
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    options.publish(BENCH, rows, &machine, || {
         report::print(&tally, &systems, &plan, &machine);
         reach::print(&tally, &plan);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

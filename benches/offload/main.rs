@@ -13,7 +13,7 @@ use amphi_benches::cpu::ended_children;
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
 use amphi_benches::table::ratio;
-use amphi_benches::{Row, Table, Tally, json as file};
+use amphi_benches::{Table, Tally};
 use serde_json::json;
 
 const BENCH: &str = "offload";
@@ -60,16 +60,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     machine::note_run(&mut machine, &neighbours, options.quick, rounds);
     machine.insert("large_file_bytes".to_owned(), json!(files.large_bytes));
 
-    let mut rows = tally.rows(BENCH);
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    let rows = tally.rows(BENCH);
+    options.publish(BENCH, rows, &machine, || {
         println!("\n{}", machine::headline(BENCH, &machine));
         report(&tally, &systems, files.large_bytes);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

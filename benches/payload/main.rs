@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use amphi_benches::Tally;
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
-use amphi_benches::{Row, Tally, json as file};
 
 mod jobs;
 mod report;
@@ -81,14 +81,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     machine::note_run(&mut machine, &neighbours, options.quick, rounds);
     let mut rows = tally.rows(BENCH);
     rows.extend(report::reach_rows(&tally));
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    options.publish(BENCH, rows, &machine, || {
         report::print(&tally, &machine);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

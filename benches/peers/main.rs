@@ -10,10 +10,10 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use amphi_benches::Tally;
 use amphi_benches::cpu::Meter;
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
-use amphi_benches::{Row, Tally, json as file};
 use serde_json::json;
 
 use self::case::{Case, Plan};
@@ -61,15 +61,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut rows = tally.rows(BENCH);
     rows.extend(report::ratio_rows(&tally, &names));
     rows.extend(reach::rows(&tally));
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    options.publish(BENCH, rows, &machine, || {
         report::print(&tally, &names, &left_out, &machine);
         reach::print(&tally);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

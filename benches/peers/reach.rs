@@ -2,7 +2,7 @@
 //! run, or said to be missing.
 
 use amphi_benches::table::{micros, ratio};
-use amphi_benches::{Row, Spread, Table, Tally};
+use amphi_benches::{Bound, Row, Spread, Table, Tally};
 
 use super::BENCH;
 use super::case::Case;
@@ -19,15 +19,6 @@ enum Against {
     Time(&'static str),
     /// Its p50 beyond that of the direct call: beyond the work. In nanoseconds.
     Work,
-}
-
-/// What a figure should be.
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-    /// Reported only.
-    None,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,14 +85,6 @@ impl Claim {
             Against::Work => "p50 beyond the work".to_owned(),
         }
     }
-
-    fn holds(&self, median: f64) -> Option<bool> {
-        match self.bound {
-            Bound::AtMost(bound) => Some(median <= bound),
-            Bound::AtLeast(bound) => Some(median >= bound),
-            Bound::None => None,
-        }
-    }
 }
 
 /// Prints the list.
@@ -114,23 +97,13 @@ pub(crate) fn print(tally: &Tally) {
             continue;
         };
         let text = |value| claim.text(value);
-        let bound = match claim.bound {
-            Bound::AtMost(bound) => format!("≤ {}", text(bound)),
-            Bound::AtLeast(bound) => format!("≥ {}", text(bound)),
-            Bound::None => "–".to_owned(),
-        };
-        let verdict = match claim.holds(spread.median) {
-            Some(true) => "holds",
-            Some(false) => "FAILS",
-            None => "",
-        };
         table.push([
             what,
             text(spread.median),
             format!("{} – {}", text(spread.q1), text(spread.q3)),
             format!("{} … {}", text(spread.min), text(spread.max)),
-            bound,
-            verdict.to_owned(),
+            claim.bound.text(text),
+            claim.bound.verdict(spread.median).to_owned(),
         ]);
     }
     print!(
@@ -152,11 +125,7 @@ pub(crate) fn rows(tally: &Tally) -> Vec<Row> {
         push(&metric, spread.median, unit);
         push(&format!("{metric} q1"), spread.q1, unit);
         push(&format!("{metric} q3"), spread.q3, unit);
-        let (bound, way) = match claim.bound {
-            Bound::AtMost(bound) => (bound, "at most"),
-            Bound::AtLeast(bound) => (bound, "at least"),
-            Bound::None => continue,
-        };
+        let Some((bound, way)) = claim.bound.row() else { continue };
         push(&format!("bound {metric}"), bound, &format!("{way}, {unit}"));
     }
     rows

@@ -12,10 +12,10 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use amphi::{Engine, Placement};
+use amphi_benches::Tally;
 use amphi_benches::cpu::Meter;
 use amphi_benches::machine::{self, Neighbours};
 use amphi_benches::options::{self, Options};
-use amphi_benches::{Row, Tally, json as file};
 use serde_json::{Map, Value, json};
 
 use self::jobs::{Book, Class};
@@ -113,15 +113,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut rows = findings.tally.rows(BENCH);
     rows.extend(report::ratio_rows(&findings));
     rows.extend(reach::rows(&findings.tally));
-    rows.push(Row::machine(BENCH, machine.clone()));
-    let written = file::write(BENCH, &rows)?;
-    if options.json_only {
-        print!("{}", file::text(&rows));
-    } else {
+    options.publish(BENCH, rows, &machine, || {
         report::print(&findings, &book, &machine);
         reach::print(&findings.tally);
-    }
-    eprintln!("rows: {}", written.display());
+    })?;
     Ok(())
 }
 

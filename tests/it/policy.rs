@@ -99,6 +99,19 @@ fn probes_go_to_the_other_place_and_urgent_tasks_are_none() {
     assert!((stats.probe_share - 20.0 / decided as f64).abs() < 1e-9, "{}", stats.probe_share);
 }
 
+/// Measuring them starts a worker.
+#[test]
+fn a_policy_that_wants_no_costs_starts_no_worker() {
+    let indifferent = with(AlwaysThread);
+    let curious = app().engine().cores(2).start().unwrap();
+    eventually("the costs to be measured where they are wanted", || {
+        (0..20).for_each(|n| assert_eq!(curious.run(Double(n)), Ok(2 * n)));
+        (0..20).for_each(|n| assert_eq!(indifferent.run(Double(n)), Ok(2 * n)));
+        !curious.worker_pids().is_empty()
+    });
+    assert!(indifferent.worker_pids().is_empty());
+}
+
 #[test]
 fn a_policy_is_told_what_its_tasks_came_to() {
     let ran = Arc::new(log::Log::default());
